@@ -1,0 +1,31 @@
+package keyring
+
+import (
+	"errors"
+	"os"
+
+	"golang.org/x/sys/windows"
+)
+
+// lockOutlives says whether a lock can be left behind by a crash.
+const lockOutlives = false
+
+// hold takes the folder's lock, the file at path, without waiting. The system
+// gives it back when the process ends, however it ends. It returns errHeld if
+// another process has it.
+func hold(path string) (release func() error, err error) {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	const flags = windows.LOCKFILE_EXCLUSIVE_LOCK | windows.LOCKFILE_FAIL_IMMEDIATELY
+	err = windows.LockFileEx(windows.Handle(f.Fd()), flags, 0, 1, 0, new(windows.Overlapped))
+	if err == nil {
+		return f.Close, nil
+	}
+	f.Close()
+	if errors.Is(err, windows.ERROR_LOCK_VIOLATION) {
+		return nil, errHeld
+	}
+	return nil, &os.PathError{Op: "lock", Path: path, Err: err}
+}

@@ -1,0 +1,93 @@
+package anchor
+
+import (
+	"context"
+	"log/slog"
+
+	cmttypes "github.com/cometbft/cometbft/types"
+
+	"github.com/confab-chat/confab/lightclient/verify"
+)
+
+// Votes is where the node keeps the votes of each height with their
+// extensions; CometBFT's block store is one. It returns nil where it has none.
+type Votes interface {
+	LoadBlockExtendedCommit(height int64) *cmttypes.ExtendedCommit
+}
+
+// Chain is where checkpoints come from and seals go to.
+type Chain interface {
+	// Checkpoint returns checkpoint n, and whether there is one.
+	Checkpoint(n uint64) (verify.Checkpoint, bool, error)
+	// Seals returns the seals of checkpoint n, and whether there are any.
+	Seals(n uint64) (verify.Seals, bool, error)
+	// KeepSeals stores checked seals.
+	KeepSeals(n uint64, s verify.Seals)
+}
+
+// Collector finds the seals of the newest checkpoints.
+type Collector struct {
+	Chain   string
+	Votes   Votes
+	App     Chain
+	Signers func(height uint64) (verify.Validators, error)
+	Logger  *slog.Logger
+}
+
+// window is how many heights after a checkpoint are searched for its seals.
+// Validators repeat a seal until they see a quorum, which they do in the first
+// height unless votes were late.
+const window = 50
+
+// Collect looks for the seals of checkpoint n among the votes up to height, and
+// stores the first group that suffices. It reports whether the checkpoint has
+// its seals, from this call or an earlier one.
+func (c *Collector) Collect(ctx context.Context, n, height uint64) (bool, error) {
+	if _, ok, err := c.App.Seals(n); ok || err != nil {
+		return ok, err
+	}
+	cp, ok, err := c.App.Checkpoint(n)
+	if !ok || err != nil {
+		return false, err
+	}
+	signers, err := c.Signers(cp.Height)
+	if err != nil {
+		return false, err
+	}
+	for h := cp.Height + 1; h <= min(height, cp.Height+window); h++ {
+		if err := ctx.Err(); err != nil {
+			return false, err
+		}
+		votes := c.Votes.LoadBlockExtendedCommit(int64(h))
+		if votes == nil {
+			continue
+		}
+		seals := gather(c.Chain, cp, votes, signers)
+		power, err := verify.CheckSeals(c.Chain, cp, seals, signers)
+		if err != nil {
+			continue // too few at this height; the next may have more
+		}
+		c.App.KeepSeals(n, seals)
+		c.Logger.Info("checkpoint sealed", "number", n, "height", cp.Height, "sealed_at", h, "power", power, "of", signers.TotalPower())
+		return true, nil
+	}
+	return false, nil
+}
+
+// gather picks from one height's votes the seals of this checkpoint. CometBFT
+// has checked each extension's signature before it kept the vote; CheckSeals
+// checks them again.
+func gather(chain string, cp verify.Checkpoint, votes *cmttypes.ExtendedCommit, signers verify.Validators) verify.Seals {
+	seals := verify.Seals{
+		Height: uint64(votes.Height), Round: uint32(votes.Round),
+		Signatures: make([]verify.Signature, signers.Len()),
+	}
+	want := string(verify.SealExtension(cp.Number, cp.Digest(verify.ChainTag(chain))))
+	for i, v := range votes.ExtendedSignatures {
+		if i >= signers.Len() || string(v.Extension) != want || len(v.ExtensionSignature) != len(verify.Signature{}) {
+			continue
+		}
+		seals.Signatures[i] = verify.Signature(v.ExtensionSignature)
+	}
+	return seals
+}

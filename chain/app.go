@@ -1,0 +1,305 @@
+package chain
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+
+	abci "github.com/cometbft/cometbft/abci/types"
+
+	"github.com/confab-chat/confab/chain/store"
+	"github.com/confab-chat/confab/lightclient/verify"
+	"github.com/confab-chat/confab/namesvc"
+	"github.com/confab-chat/confab/namesvc/statetree"
+	"github.com/confab-chat/confab/namesvc/wire"
+)
+
+// App is the ABCI application. CometBFT calls it from three connections at
+// once: consensus, mempool and query; each has its own lock here.
+type App struct {
+	abci.BaseApplication
+	chain  string
+	store  *store.Store
+	logger *slog.Logger
+	parsed *parsed
+
+	// Owned by the consensus connection.
+	genesis *namesvc.Overlay // the first state, until block 1 is durable
+	pending *pendingBlock    // between FinalizeBlock and Commit
+
+	pool pool // the mempool connection's
+
+	mu     sync.Mutex // guards what follows
+	last   Mark       // the newest durable block
+	params *namesvc.Params
+	sealed uint64         // newest checkpoint whose seals this node has seen
+	seals  []store.Record // to be stored with the next block
+	news   chan struct{} // closed and replaced at each commit
+}
+
+// pendingBlock is a block that has been applied and waits for Commit.
+type pendingBlock struct {
+	prepared *store.Prepared
+	mark     Mark
+	records  []store.Record
+	due      *verify.Checkpoint // recorded in this block, or nil
+	interval uint64             // between checkpoints
+}
+
+// keptCheckpoints is how many checkpoint heights stay provable: at the default
+// of one in six hours these are 16 days, longer than any light client trusts a
+// header and than any anchor may lag behind.
+const keptCheckpoints = 64
+
+// also is what is written beside the state, in one batch with it.
+func (p *pendingBlock) also(seals []store.Record) store.Also {
+	a := store.Also{Records: append(p.records, seals...)}
+	if p.due != nil {
+		a.Keep = []uint64{p.due.Height}
+		if p.due.Number > keptCheckpoints {
+			a.Release = []uint64{p.due.Height - keptCheckpoints*p.interval}
+		}
+	}
+	return a
+}
+
+// Mark is what the app keeps of the newest block beside its state.
+type Mark struct {
+	_       struct{} `cbor:",toarray"`
+	Height  uint64
+	Time    uint64 // seconds since 1970
+	Hash    [32]byte
+	History verify.History // over all block hashes so far
+}
+
+// maxMark bounds a Mark's encoding: History is the most of it.
+const maxMark = verify.MaxHistorySize + 128
+
+// New returns the app over an open store.
+func New(s *store.Store, chain string, logger *slog.Logger) (*App, error) {
+	a := &App{chain: chain, store: s, logger: logger, parsed: newParsed(), news: make(chan struct{})}
+	height := s.State().Height
+	if height == 0 {
+		return a, nil
+	}
+	b, err := s.Record(markKey)
+	if err != nil {
+		return nil, fmt.Errorf("open app: %w", err)
+	}
+	if err := wire.Decode(b, &a.last, maxMark); err != nil {
+		return nil, fmt.Errorf("open app: newest block: %w", err)
+	}
+	if a.last.Height != height {
+		return nil, fmt.Errorf("open app: the state is at height %d, its mark at %d; restore the folder from a backup", height, a.last.Height)
+	}
+	p, err := readParams(storeView{s})
+	if err != nil {
+		return nil, fmt.Errorf("open app: %w", err)
+	}
+	a.params = &p
+	a.pool.reset(a.view())
+	return a, nil
+}
+
+// storeView is the durable state as the law reads it.
+type storeView struct{ s *store.Store }
+
+func (v storeView) Get(k namesvc.Key) ([]byte, error) { return v.s.Get(statetree.Key(k)) }
+
+func readParams(g namesvc.Getter) (namesvc.Params, error) {
+	b, err := g.Get(namesvc.ParamsKey())
+	if err != nil {
+		return namesvc.Params{}, err
+	}
+	return namesvc.DecodeParams(b)
+}
+
+// view returns the newest state as the law may read it: the durable one, or
+// the genesis state while no block is durable.
+func (a *App) view() namesvc.Getter {
+	if a.genesis != nil {
+		return a.genesis
+	}
+	return storeView{a.store}
+}
+
+// Info implements abci.Application. It tells what is durable, no more.
+func (a *App) Info(context.Context, *abci.RequestInfo) (*abci.ResponseInfo, error) {
+	durable := a.store.State()
+	info := &abci.ResponseInfo{Data: "confab", Version: "1", AppVersion: namesvc.Rules, LastBlockHeight: int64(durable.Height)}
+	if durable.Height > 0 {
+		info.LastBlockAppHash = durable.Root[:]
+	}
+	return info, nil
+}
+
+// InitChain implements abci.Application. Nothing is written until block 1 is:
+// a crash in between calls it again.
+func (a *App) InitChain(_ context.Context, req *abci.RequestInitChain) (*abci.ResponseInitChain, error) {
+	if req.ChainId != a.chain {
+		return nil, fmt.Errorf("init chain: the genesis is of %q, this folder of %q", req.ChainId, a.chain)
+	}
+	state, err := DecodeAppState(req.AppStateBytes)
+	if err != nil {
+		return nil, fmt.Errorf("init chain: %w", err)
+	}
+	if state.Params.Chain != req.ChainId {
+		return nil, fmt.Errorf("init chain: the parameters are of chain %q, the genesis of %q", state.Params.Chain, req.ChainId)
+	}
+	var validators []namesvc.Validator
+	for _, v := range req.Validators {
+		k := v.PubKey.GetSecp256K1Eth()
+		if len(k) != 33 {
+			return nil, fmt.Errorf("init chain: a validator's key is not of type %s", KeyType)
+		}
+		validators = append(validators, namesvc.Validator{Key: [33]byte(k), Power: uint64(v.Power)})
+	}
+	genesis := namesvc.NewOverlay(nothing{})
+	if err := namesvc.Begin(genesis, state.Params, validators, seed(req.ChainId, req.Time, req.AppStateBytes)); err != nil {
+		return nil, fmt.Errorf("init chain: %w", err)
+	}
+	prepared, err := a.store.Prepare(uint64(req.InitialHeight), changes(genesis))
+	if err != nil {
+		return nil, fmt.Errorf("init chain: %w", err)
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.genesis, a.params = genesis, &state.Params
+	a.last = Mark{Time: uint64(req.Time.Unix())}
+	a.pool.reset(a.view())
+	root := prepared.Root()
+	return &abci.ResponseInitChain{AppHash: root[:]}, nil
+}
+
+// nothing is the state before there is one.
+type nothing struct{}
+
+func (nothing) Get(namesvc.Key) ([]byte, error) { return nil, nil }
+
+func changes(o *namesvc.Overlay) []statetree.Change {
+	list := o.Changes()
+	out := make([]statetree.Change, len(list))
+	for i, c := range list {
+		out[i] = statetree.Change{Key: statetree.Key(c.Key), Value: c.Value}
+	}
+	return out
+}
+
+// FinalizeBlock implements abci.Application: it applies the block to a scratch
+// state and returns its root. Nothing is durable until Commit.
+func (a *App) FinalizeBlock(_ context.Context, req *abci.RequestFinalizeBlock) (*abci.ResponseFinalizeBlock, error) {
+	height := uint64(req.Height)
+	fail := func(err error) (*abci.ResponseFinalizeBlock, error) {
+		// CometBFT stops the node on an error, which is right: a state that
+		// cannot be read must not be voted on.
+		return nil, fmt.Errorf("finalize block %d: %w", height, err)
+	}
+	a.mu.Lock()
+	last := a.last
+	a.mu.Unlock()
+	checkpoint, err := a.checkpointDue(last)
+	if err != nil {
+		return fail(err)
+	}
+	block := namesvc.Block{Height: height, Time: uint64(req.Time.Unix()), Seed: a.store.State().Root}
+	if checkpoint != nil {
+		block.Checkpoint = a.lawCheckpoint(checkpoint)
+	}
+	txs := make([]*namesvc.Tx, len(req.Txs))
+	for i, raw := range req.Txs {
+		txs[i] = a.parsed.parse(raw)
+	}
+	scratch := namesvc.NewOverlay(a.view())
+	receipts, err := namesvc.ApplyBlock(namesvc.Rules, scratch, block, txs)
+	if err != nil {
+		return fail(err)
+	}
+	changed := changes(scratch)
+	if a.genesis != nil {
+		changed = merge(changes(a.genesis), changed)
+	}
+	prepared, err := a.store.Prepare(height, changed)
+	if err != nil {
+		return fail(err)
+	}
+	mark := Mark{Height: height, Time: block.Time, Hash: [32]byte(req.Hash), History: last.History.Append([32]byte(req.Hash))}
+	params, _ := a.Params()
+	a.pending = &pendingBlock{
+		prepared: prepared, mark: mark, due: checkpoint, interval: params.Checkpoint,
+		records: a.records(block, mark, checkpoint, req.Txs, txs, receipts),
+	}
+	root := prepared.Root()
+	res := &abci.ResponseFinalizeBlock{AppHash: root[:], TxResults: make([]*abci.ExecTxResult, len(receipts))}
+	for i, r := range receipts {
+		res.TxResults[i] = &abci.ExecTxResult{Code: uint32(r.Code), Log: r.Detail}
+	}
+	return res, nil
+}
+
+// merge returns the changes of both, later ones winning, sorted by key. Both
+// are sorted.
+func merge(first, later []statetree.Change) []statetree.Change {
+	out := make([]statetree.Change, 0, len(first)+len(later))
+	for len(first) > 0 && len(later) > 0 {
+		switch f, l := first[0], later[0]; {
+		case string(f.Key[:]) < string(l.Key[:]):
+			out, first = append(out, f), first[1:]
+		case f.Key == l.Key:
+			first = first[1:]
+		default:
+			out, later = append(out, l), later[1:]
+		}
+	}
+	return append(append(out, first...), later...)
+}
+
+// Commit implements abci.Application: it makes the block durable.
+func (a *App) Commit(context.Context, *abci.RequestCommit) (*abci.ResponseCommit, error) {
+	p := a.pending
+	if p == nil {
+		return nil, errors.New("commit: there is no finalized block")
+	}
+	a.mu.Lock()
+	seals := a.seals
+	a.seals = nil
+	a.mu.Unlock()
+	if err := p.prepared.Commit(p.also(seals)); err != nil {
+		return nil, fmt.Errorf("commit block %d: %w", p.mark.Height, err)
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.pending, a.genesis, a.last = nil, nil, p.mark
+	a.pool.reset(a.view())
+	close(a.news)
+	a.news = make(chan struct{})
+	return &abci.ResponseCommit{}, nil
+}
+
+// Query implements abci.Application. Reads have their own door, chain/query:
+// this one is serialised by CometBFT and cannot carry a proof of ours.
+func (a *App) Query(context.Context, *abci.RequestQuery) (*abci.ResponseQuery, error) {
+	return &abci.ResponseQuery{Code: uint32(wire.Invalid), Log: "queries are served by confab's own API"}, nil
+}
+
+// Last returns the newest durable block, and a channel that is closed when
+// there is a newer one.
+func (a *App) Last() (Mark, <-chan struct{}) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.last, a.news
+}
+
+// Params returns the chain's parameters; ok is false before the first block.
+func (a *App) Params() (p namesvc.Params, ok bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.params == nil {
+		return namesvc.Params{}, false
+	}
+	return *a.params, true
+}
+
+func height8(h uint64) []byte { return binary.BigEndian.AppendUint64(nil, h) }

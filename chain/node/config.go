@@ -1,0 +1,179 @@
+package node
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/BurntSushi/toml"
+
+	"github.com/confab-chat/confab/namesvc/wire"
+)
+
+// Config is a validator's configuration, the file validator.toml in its folder.
+type Config struct {
+	Name  string      `toml:"name"`
+	P2P   P2PConfig   `toml:"p2p"`
+	Query QueryConfig `toml:"query"`
+	Log   LogConfig   `toml:"log"`
+	Block BlockConfig `toml:"block"`
+}
+
+// P2PConfig is how validators reach one another.
+type P2PConfig struct {
+	Listen   string   `toml:"listen"`
+	External string   `toml:"external"`
+	Peers    []string `toml:"peers"`
+	Local    bool     `toml:"local"`
+}
+
+// QueryConfig is the door for everyone else.
+type QueryConfig struct {
+	Listen string `toml:"listen"`
+}
+
+// LogConfig is what the log says.
+type LogConfig struct {
+	Level  string `toml:"level"`
+	Format string `toml:"format"`
+}
+
+// BlockConfig is how the validator paces itself.
+type BlockConfig struct {
+	Pause           Duration `toml:"pause"`
+	DoubleSignCheck int64    `toml:"double_sign_check"`
+}
+
+// Duration is a time.Duration that reads "1s" or "300ms".
+type Duration time.Duration
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (d *Duration) UnmarshalText(b []byte) error {
+	v, err := time.ParseDuration(string(b))
+	*d = Duration(v)
+	return err
+}
+
+// MarshalText implements encoding.TextMarshaler.
+func (d Duration) MarshalText() ([]byte, error) { return []byte(time.Duration(d).String()), nil }
+
+// DefaultConfig returns the configuration of a public validator.
+func DefaultConfig() Config {
+	return Config{
+		Name:  "validator",
+		P2P:   P2PConfig{Listen: "0.0.0.0:26656"},
+		Query: QueryConfig{Listen: "127.0.0.1:7780"},
+		Log:   LogConfig{Level: "info", Format: "text"},
+		Block: BlockConfig{Pause: Duration(time.Second)},
+	}
+}
+
+// template is the file that Init writes, with every key and why one would
+// change it.
+const template = `# A confab validator. Every key is here; strict: a key that is unknown is an error.
+
+# A name for your logs and your peers' logs. Not part of consensus.
+name = %q
+
+[p2p]
+# Where other validators connect. Open this port to the world.
+listen = %q
+# The address that others should use, if it is not the one above ("host:port").
+external = %q
+# Peers to stay connected to: "id@host:port". confab-validator status prints yours.
+peers = [%s]
+# true only for networks on one machine: allows loopback and repeated addresses.
+local = %t
+
+[query]
+# The HTTP API for everyone: proofs, submission, health. Put a TLS proxy before
+# it to serve the world. Everything it says is proven, so it needs no trust.
+listen = %q
+
+[log]
+# debug, info, warn or error. info is a line for what an operator wants to know.
+level = %q
+# text or json.
+format = %q
+
+[block]
+# The pause after each block. All validators should agree; the network's pace is
+# that of the middle one.
+pause = %q
+# Refuse to start if this validator's own signature is in one of the last so
+# many blocks: it means that another process signs with the same key. 0 turns
+# the check off. With 10, wait ten blocks before you restart after a crash.
+double_sign_check = %d
+`
+
+// Encode returns the configuration as a commented file.
+func (c Config) Encode() []byte {
+	peers := make([]string, len(c.P2P.Peers))
+	for i, p := range c.P2P.Peers {
+		peers[i] = fmt.Sprintf("%q", p)
+	}
+	return fmt.Appendf(nil, template, c.Name, c.P2P.Listen, c.P2P.External, strings.Join(peers, ", "), c.P2P.Local,
+		c.Query.Listen, c.Log.Level, c.Log.Format, time.Duration(c.Block.Pause).String(), c.Block.DoubleSignCheck)
+}
+
+// ConfigFile is the name of the configuration file in a validator's folder.
+const ConfigFile = "validator.toml"
+
+// LoadConfig reads the configuration of the folder. Missing keys keep their
+// defaults, unknown ones are errors.
+func LoadConfig(home string) (Config, error) {
+	path := filepath.Join(home, ConfigFile)
+	c := DefaultConfig()
+	meta, err := toml.DecodeFile(path, &c)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return c, wire.Errorf(wire.NotFound, "%s does not exist: run confab-validator init first, or name the folder with --home", path)
+	case err != nil:
+		return c, wire.Errorf(wire.Invalid, "read %s: %w", path, err)
+	}
+	if unknown := meta.Undecoded(); len(unknown) > 0 {
+		return c, wire.Errorf(wire.Invalid, "read %s: the key %v is unknown; correct its spelling or remove it", path, unknown[0])
+	}
+	return c, c.Check()
+}
+
+// Check reports the first value that makes no sense.
+func (c Config) Check() error {
+	for _, a := range []struct{ key, addr string }{{"p2p.listen", c.P2P.Listen}, {"query.listen", c.Query.Listen}} {
+		if _, _, err := net.SplitHostPort(a.addr); err != nil {
+			return wire.Errorf(wire.Invalid, "%s is %q: it must be host:port", a.key, a.addr)
+		}
+	}
+	switch {
+	case c.Block.Pause < 0 || c.Block.Pause > Duration(time.Minute):
+		return wire.Errorf(wire.Invalid, "block.pause is %v: it must be from 0s to 1m", time.Duration(c.Block.Pause))
+	case c.Block.DoubleSignCheck < 0 || c.Block.DoubleSignCheck > 1000:
+		return wire.Errorf(wire.Invalid, "block.double_sign_check is %d: it must be from 0 to 1000", c.Block.DoubleSignCheck)
+	}
+	if _, err := NewLogger(nil, c.Log); err != nil {
+		return err
+	}
+	return nil
+}
+
+// writeNew writes a file that must not be there yet.
+func writeNew(path string, b []byte, mode os.FileMode) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
+	if err != nil {
+		return err
+	}
+	if _, err := f.Write(b); err != nil {
+		f.Close()
+		return err
+	}
+	if err := f.Sync(); err != nil {
+		f.Close()
+		return err
+	}
+	return f.Close()
+}

@@ -1,0 +1,76 @@
+package node
+
+import (
+	"context"
+	"io"
+	"log/slog"
+
+	cmtlog "github.com/cometbft/cometbft/libs/log"
+
+	"github.com/confab-chat/confab/namesvc/wire"
+)
+
+// NewLogger returns a logger as the configuration says.
+func NewLogger(w io.Writer, c LogConfig) (*slog.Logger, error) {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(c.Level)); err != nil {
+		return nil, wire.Errorf(wire.Invalid, "log.level is %q: use debug, info, warn or error", c.Level)
+	}
+	if w == nil {
+		w = io.Discard
+	}
+	opts := &slog.HandlerOptions{Level: level}
+	switch c.Format {
+	case "text":
+		return slog.New(slog.NewTextHandler(w, opts)), nil
+	case "json":
+		return slog.New(slog.NewJSONHandler(w, opts)), nil
+	}
+	return nil, wire.Errorf(wire.Invalid, "log.format is %q: use text or json", c.Format)
+}
+
+// cometLogger gives CometBFT's words one level less than it asks for: its info
+// is seven lines a block. What its network modules call errors is mostly peers
+// that went away, and counts for two less.
+type cometLogger struct {
+	l     *slog.Logger
+	noisy bool
+}
+
+var _ cmtlog.Logger = cometLogger{}
+
+// Debug implements CometBFT's Logger.
+func (c cometLogger) Debug(string, ...any) {}
+
+// Info implements CometBFT's Logger.
+func (c cometLogger) Info(msg string, kv ...any) { c.say(slog.LevelDebug, msg, kv) }
+
+// Warn implements CometBFT's Logger.
+func (c cometLogger) Warn(msg string, kv ...any) { c.say(slog.LevelDebug, msg, kv) }
+
+// Error implements CometBFT's Logger.
+func (c cometLogger) Error(msg string, kv ...any) {
+	if c.noisy {
+		c.say(slog.LevelInfo, msg, kv)
+		return
+	}
+	c.say(slog.LevelWarn, msg, kv)
+}
+
+// say logs if anyone listens: the attributes are costly to format.
+func (c cometLogger) say(level slog.Level, msg string, kv []any) {
+	if c.l.Enabled(context.Background(), level) {
+		c.l.Log(context.Background(), level, msg, kv...)
+	}
+}
+
+// With implements CometBFT's Logger.
+func (c cometLogger) With(kv ...any) cmtlog.Logger {
+	for i := 0; i+1 < len(kv); i += 2 {
+		if m, ok := kv[i+1].(string); ok && kv[i] == "module" {
+			c.noisy = m == "p2p" || m == "pex" || m == "blocksync" || m == "mempool" || m == "statesync"
+		}
+	}
+	c.l = c.l.With(kv...)
+	return c
+}

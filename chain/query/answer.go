@@ -1,0 +1,67 @@
+package query
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strings"
+
+	"github.com/confab-chat/confab/namesvc"
+	"github.com/confab-chat/confab/namesvc/wire"
+)
+
+// The content types of answers.
+const (
+	typeCBOR = "application/cbor"
+	typeJSON = "application/json"
+)
+
+func wantsJSON(r *http.Request) bool {
+	return strings.Contains(r.Header.Get("Accept"), typeJSON)
+}
+
+func (s *Server) answer(w http.ResponseWriter, r *http.Request, status int, v any) {
+	var body []byte
+	if wantsJSON(r) {
+		var err error
+		if body, err = wire.JSON(v); err != nil {
+			s.Logger.Error("answer as json", "path", r.URL.Path, "err", err)
+			status, body = http.StatusInternalServerError, []byte("{\"code\":\"internal\"}\n")
+		}
+		w.Header().Set("Content-Type", typeJSON)
+	} else {
+		body = wire.Encode(v)
+		w.Header().Set("Content-Type", typeCBOR)
+	}
+	w.WriteHeader(status)
+	w.Write(body)
+}
+
+// Problem is the body of every answer that is an error.
+type Problem struct {
+	_      struct{}           `cbor:",toarray"`
+	Code   string             // the name of a wire.Code
+	Reject namesvc.RejectCode // the law's code, 0 if it was not the law
+	Text   string
+}
+
+// fail answers with an error. What has no kind is ours: its text stays in the
+// log, because it may speak of files and disks.
+func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
+	if errors.Is(err, context.Canceled) || r.Context().Err() != nil {
+		return // nobody is listening
+	}
+	p := Problem{Code: wire.CodeOf(err).String(), Text: err.Error()}
+	status := wire.CodeOf(err).HTTPStatus()
+	var rejected *RejectError
+	switch {
+	case errors.As(err, &rejected):
+		kind := rejected.Reject.Code.Kind()
+		p = Problem{Code: kind.String(), Reject: rejected.Reject.Code, Text: rejected.Error()}
+		status = kind.HTTPStatus()
+	case wire.CodeOf(err) == wire.Internal:
+		s.Logger.Error("query failed", "path", r.URL.Path, "err", err)
+		p.Text = "something is wrong on this server; its log says what"
+	}
+	s.answer(w, r, status, p)
+}

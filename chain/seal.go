@@ -1,0 +1,133 @@
+package chain
+
+import (
+	"context"
+	"fmt"
+
+	abci "github.com/cometbft/cometbft/abci/types"
+
+	"github.com/confab-chat/confab/chain/store"
+	"github.com/confab-chat/confab/lightclient/verify"
+	"github.com/confab-chat/confab/namesvc"
+	"github.com/confab-chat/confab/namesvc/wire"
+)
+
+// checkpointDue returns the checkpoint of block m if m is at a checkpoint
+// height, else nil. It can be made only when the block after m is, because only
+// then the root after m is certain; that block records it in the state.
+func (a *App) checkpointDue(m Mark) (*verify.Checkpoint, error) {
+	p, ok := a.Params()
+	if !ok || m.Height == 0 || m.Height%p.Checkpoint != 0 {
+		return nil, nil
+	}
+	signers, err := a.signers()
+	if err != nil {
+		return nil, err
+	}
+	return &verify.Checkpoint{
+		Number: m.Height / p.Checkpoint, Height: m.Height, Time: m.Time,
+		BlockHash: m.Hash, AppHash: a.store.State().Root, HistoryRoot: m.History.Root(),
+		Signers: signers, NextSigners: signers,
+	}, nil
+}
+
+// lawCheckpoint is what the law keeps of a checkpoint.
+func (a *App) lawCheckpoint(c *verify.Checkpoint) *namesvc.Checkpoint {
+	return &namesvc.Checkpoint{
+		Number: c.Number, Height: c.Height, Time: c.Time, Digest: c.Digest(verify.ChainTag(a.chain)),
+	}
+}
+
+// signers returns the hash of the validator set that the state holds.
+func (a *App) signers() ([32]byte, error) {
+	b, err := a.view().Get(namesvc.ValidatorsKey())
+	if err != nil {
+		return [32]byte{}, err
+	}
+	set, err := namesvc.DecodeValidatorSet(b)
+	if err != nil {
+		return [32]byte{}, err
+	}
+	v, err := validatorsOf(set)
+	if err != nil {
+		return [32]byte{}, err
+	}
+	return verify.HashSigners(v), nil
+}
+
+// ExtendVote implements abci.Application: beside its vote a validator signs the
+// newest checkpoint, again at each height until this node has seen two thirds
+// of the seals. The checkpoint's block is final and its root has been compared,
+// so an honest validator never seals two digests for one number.
+func (a *App) ExtendVote(_ context.Context, req *abci.RequestExtendVote) (*abci.ResponseExtendVote, error) {
+	c, err := a.newestCheckpoint(uint64(req.Height))
+	if err != nil {
+		return nil, fmt.Errorf("extend vote %d: %w", req.Height, err)
+	}
+	if c == nil {
+		return &abci.ResponseExtendVote{}, nil
+	}
+	ext := verify.SealExtension(c.Number, c.Digest(verify.ChainTag(a.chain)))
+	return &abci.ResponseExtendVote{VoteExtension: ext[:]}, nil
+}
+
+// newestCheckpoint returns the checkpoint to seal while voting on a height, or
+// nil if there is none or its seals have been seen.
+func (a *App) newestCheckpoint(height uint64) (*verify.Checkpoint, error) {
+	a.mu.Lock()
+	last, sealed, p := a.last, a.sealed, a.params
+	a.mu.Unlock()
+	if p == nil || last.Height+1 != height {
+		return nil, nil // this node is catching up
+	}
+	number := last.Height / p.Checkpoint
+	if number == 0 || number <= sealed {
+		return nil, nil
+	}
+	if last.Height%p.Checkpoint == 0 {
+		return a.checkpointDue(last)
+	}
+	c, ok, err := a.Checkpoint(number)
+	if err != nil || !ok {
+		return nil, err
+	}
+	return &c, nil
+}
+
+// maxExtension bounds a vote extension: a seal has 41 bytes.
+const maxExtension = 64
+
+// VerifyVoteExtension implements abci.Application. It never judges what an
+// extension says, only its size: two honest nodes that disagreed would stop the
+// chain. Who sealed what is counted later, by everyone.
+func (a *App) VerifyVoteExtension(_ context.Context, req *abci.RequestVerifyVoteExtension) (*abci.ResponseVerifyVoteExtension, error) {
+	status := abci.ResponseVerifyVoteExtension_ACCEPT
+	if len(req.VoteExtension) > maxExtension {
+		status = abci.ResponseVerifyVoteExtension_REJECT
+	}
+	return &abci.ResponseVerifyVoteExtension{Status: status}, nil
+}
+
+// Checkpoint returns checkpoint number n, and whether it is known.
+func (a *App) Checkpoint(n uint64) (verify.Checkpoint, bool, error) {
+	var c verify.Checkpoint
+	ok, err := a.record(checkpointKey(n), &c, verify.MaxCheckpointSize)
+	return c, ok, err
+}
+
+// KeepSeals takes the seals of a checkpoint, which the caller has checked, to be
+// stored with the next block, and ends this validator's sealing of it. If the
+// process ends before, they are found again.
+func (a *App) KeepSeals(number uint64, seals verify.Seals) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.sealed = max(a.sealed, number)
+	a.seals = append(a.seals, store.Record{Key: sealsKey(number), Value: wire.Encode(seals)})
+}
+
+// Seals returns the seals of checkpoint number n, and whether there are any.
+func (a *App) Seals(n uint64) (verify.Seals, bool, error) {
+	var s verify.Seals
+	ok, err := a.record(sealsKey(n), &s, verify.MaxSealsSize+256)
+	return s, ok, err
+}

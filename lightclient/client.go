@@ -1,0 +1,326 @@
+package lightclient
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/confab-chat/confab/lightclient/bundle"
+	"github.com/confab-chat/confab/lightclient/verify"
+	"github.com/confab-chat/confab/namesvc"
+	"github.com/confab-chat/confab/namesvc/wire"
+)
+
+// Request is a question to a source. Exactly one of the first five fields is
+// set.
+type Request struct {
+	Handle  namesvc.Handle
+	Account *namesvc.AccountID
+	Commit  *[32]byte
+	Chain   bool
+	At      uint64 // only the head of this height
+
+	Devices bool   // with a handle or account: its devices too
+	Known   uint64 // height of a head that the asker has verified, or 0
+	Pin     uint64 // height of the asker's pin
+	After   uint64 // wait a while for a head above this height
+}
+
+// Source gives out bundles. It may lie, stall and replay: what it returns is
+// verified, and its errors are only reasons to ask another.
+type Source interface {
+	// Name tells sources apart in messages: an address.
+	Name() string
+	// Bundle returns an encoded bundle that answers the request.
+	Bundle(ctx context.Context, r Request) ([]byte, error)
+}
+
+// Submitter passes ops on to the chain.
+type Submitter interface {
+	// Submit hands an op to a mempool. Nil means that it was taken, not that it
+	// will be in a block. A refusal by the law is a *RejectError; kinds
+	// Exhausted and Unavailable mean to try again.
+	Submit(ctx context.Context, op []byte) error
+}
+
+// RejectError is a source's word that the law refuses an op. It is not proven.
+type RejectError struct {
+	Code namesvc.RejectCode
+	Text string
+}
+
+func (e *RejectError) Error() string { return e.Text }
+
+// Unwrap gives the error its kind.
+func (e *RejectError) Unwrap() error { return &wire.Error{Code: e.Code.Kind(), Text: e.Text} }
+
+// Resolver is what the rest of confab needs of a name: its proven meaning.
+type Resolver interface {
+	// Resolve returns what h means, in a proof no older than maxAge (0 for
+	// DefaultMaxAge). Errors: kind NotFound if h is proven not to be
+	// registered, retired, or only confusable with a registered one; Stale if
+	// no source has a fresh answer; Conflict if the chain contradicts itself;
+	// Unavailable if no source answers truthfully at all.
+	Resolve(ctx context.Context, h namesvc.Handle, maxAge time.Duration) (*Resolution, error)
+}
+
+// DefaultMaxAge is how old an answer may be if the caller does not say: a
+// concierge that was left a minute ago may still get a message, not longer.
+const DefaultMaxAge = time.Minute
+
+// sourceTimeout bounds one question to one source, beyond the time that the
+// question itself asks it to wait.
+const sourceTimeout = 15 * time.Second
+
+// Config is what a client is made of.
+type Config struct {
+	Pin     verify.Pin
+	Rules   verify.Rules     // zero for verify.DefaultRules
+	Sources []Source         // at least one, tried in this order
+	Store   TrustStore       // nil keeps trust in memory only
+	Now     func() time.Time // nil for time.Now
+}
+
+// Client is a light client of one chain. It is safe for concurrent use.
+type Client struct {
+	pin     verify.Pin
+	rules   verify.Rules
+	sources []Source
+	store   TrustStore
+	now     func() time.Time
+
+	mu     sync.Mutex
+	known  *verify.Trust
+	poison error // evidence of a conflict: nothing is believed any more
+}
+
+// New returns a client that starts from the configured pin, or from what its
+// store has verified from that pin before.
+func New(c Config) (*Client, error) {
+	if len(c.Sources) == 0 {
+		return nil, wire.Errorf(wire.Invalid, "light client: it has no source to ask; add one to the network")
+	}
+	if c.Rules == (verify.Rules{}) {
+		c.Rules = verify.DefaultRules()
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Store == nil {
+		c.Store = &MemStore{}
+	}
+	client := &Client{pin: c.Pin, rules: c.Rules, sources: c.Sources, store: c.Store, now: c.Now}
+	known, err := c.Store.Load(c.Pin)
+	if err != nil {
+		return nil, err
+	}
+	client.known = known
+	return client, nil
+}
+
+// Resolution is a proven answer about a handle.
+type Resolution struct {
+	namesvc.Meaning
+	Proof
+}
+
+// Proof is how an answer is known.
+type Proof struct {
+	Height    uint64           // of the head it is proven under
+	Time      time.Time        // of that head
+	Age       time.Duration    // when it was verified
+	Pin       verify.Pin       // what the proof stands on
+	Assurance bundle.Assurance // how sure it is
+	Source    string           // who handed it over
+	Agree     []string         // other sources that know the same head
+	Notes     []string         // what went wrong on the way, for people
+	Bundle    []byte           // the proof itself, for others to verify
+
+	verified *bundle.Verified
+}
+
+// Resolve implements Resolver.
+func (c *Client) Resolve(ctx context.Context, h namesvc.Handle, maxAge time.Duration) (*Resolution, error) {
+	p, err := c.ask(ctx, Request{Handle: h}, maxAge)
+	if err != nil {
+		return nil, fmt.Errorf("resolve %v: %w", h, err)
+	}
+	m, err := p.verified.Handle(h)
+	if err != nil {
+		return nil, &AnswerError{Proof: p, Err: err}
+	}
+	return &Resolution{Meaning: m, Proof: p}, nil
+}
+
+// AnswerError is an answer that is proven and not what was hoped for: a handle
+// that does not exist, an account that is not on the chain.
+type AnswerError struct {
+	Proof Proof
+	Err   error
+}
+
+func (e *AnswerError) Error() string { return e.Err.Error() }
+
+// Unwrap returns the answer.
+func (e *AnswerError) Unwrap() error { return e.Err }
+
+// Account returns the proven entry of an account.
+func (c *Client) Account(ctx context.Context, id namesvc.AccountID, maxAge time.Duration) (namesvc.Entry, Proof, error) {
+	e, _, p, err := c.account(ctx, Request{Account: &id}, id, maxAge)
+	return e, p, err
+}
+
+// Devices returns the proven entry and device list of an account.
+func (c *Client) Devices(ctx context.Context, id namesvc.AccountID, maxAge time.Duration) (namesvc.Entry, namesvc.Devices, Proof, error) {
+	return c.account(ctx, Request{Account: &id, Devices: true}, id, maxAge)
+}
+
+func (c *Client) account(ctx context.Context, r Request, id namesvc.AccountID, maxAge time.Duration) (namesvc.Entry, namesvc.Devices, Proof, error) {
+	p, err := c.ask(ctx, r, maxAge)
+	if err != nil {
+		return namesvc.Entry{}, namesvc.Devices{}, Proof{}, fmt.Errorf("read account %v: %w", id, err)
+	}
+	e, err := p.verified.Account(id)
+	var d namesvc.Devices
+	if err == nil && r.Devices {
+		d, err = p.verified.Devices(id)
+	}
+	if err != nil {
+		err = &AnswerError{Proof: p, Err: err}
+	}
+	return e, d, p, err
+}
+
+// ChainInfo is what one must know of a chain to make ops for it.
+type ChainInfo struct {
+	Params     namesvc.Params
+	Meter      namesvc.Meter
+	Checkpoint namesvc.Checkpoint // the newest
+	Proof      Proof
+}
+
+// Chain returns the chain's parameters, counters and newest checkpoint.
+func (c *Client) Chain(ctx context.Context) (ChainInfo, error) {
+	p, err := c.ask(ctx, Request{Chain: true}, 0)
+	if err != nil {
+		return ChainInfo{}, fmt.Errorf("read the chain's parameters: %w", err)
+	}
+	info := ChainInfo{Proof: p}
+	if info.Params, err = decode(p, namesvc.ParamsKey(), namesvc.DecodeParams); err != nil {
+		return ChainInfo{}, err
+	}
+	if info.Meter, err = decode(p, namesvc.MeterKey(), namesvc.DecodeMeter); err != nil {
+		return ChainInfo{}, err
+	}
+	info.Checkpoint, err = decode(p, namesvc.CheckpointKey(info.Meter.Checkpoint), namesvc.DecodeCheckpoint)
+	return info, err
+}
+
+func decode[T any](p Proof, k namesvc.Key, f func([]byte) (T, error)) (T, error) {
+	var zero T
+	b, err := p.verified.Leaf(k)
+	if err != nil {
+		return zero, err
+	}
+	if b == nil {
+		return zero, wire.Errorf(wire.NotFound, "the chain does not say")
+	}
+	return f(b)
+}
+
+// ask puts a request to the sources in order until one answers with a proof
+// that holds, and has another confirm the head.
+func (c *Client) ask(ctx context.Context, r Request, maxAge time.Duration) (Proof, error) {
+	if maxAge == 0 {
+		maxAge = DefaultMaxAge
+	}
+	known, err := c.trusted()
+	if err != nil {
+		return Proof{}, err
+	}
+	var notes []string
+	var failures []error
+	for i, s := range c.sources {
+		p, err := c.askOne(ctx, s, r, known, maxAge)
+		var conflict *verify.ConflictError
+		switch {
+		case errors.As(err, &conflict):
+			return Proof{}, c.condemn(s, conflict)
+		case ctx.Err() != nil:
+			return Proof{}, wire.Errorf(wire.Unavailable, "no answer in time: %w", ctx.Err())
+		case err != nil:
+			failures = append(failures, fmt.Errorf("%s: %w", s.Name(), err))
+			notes = append(notes, fmt.Sprintf("%s: %v", s.Name(), err))
+			continue
+		}
+		p.Notes = notes
+		if err := c.crossCheck(ctx, &p, known, append(c.sources[i+1:len(c.sources):len(c.sources)], c.sources[:i]...)); err != nil {
+			return Proof{}, err
+		}
+		return p, c.advance(p.verified.Trust)
+	}
+	return Proof{}, summary(failures)
+}
+
+// summary turns the failures of all sources into one error, whose kind is that
+// of the most telling one.
+func summary(failures []error) error {
+	code := wire.Unavailable
+	for _, err := range failures {
+		if k := wire.CodeOf(err); k == wire.Stale || k == wire.Invalid && code != wire.Stale {
+			code = k
+		}
+	}
+	return wire.Errorf(code, "no source gave a proof that holds: %w", errors.Join(failures...))
+}
+
+// askOne puts a request to one source and verifies the answer.
+func (c *Client) askOne(ctx context.Context, s Source, r Request, known *verify.Trust, maxAge time.Duration) (Proof, error) {
+	ctx, cancel := context.WithTimeout(ctx, sourceTimeout)
+	defer cancel()
+	r.Pin = c.pin.Height
+	if known != nil {
+		r.Known = known.Height
+	}
+	b, err := s.Bundle(ctx, r)
+	if err != nil {
+		return Proof{}, err
+	}
+	v, err := bundle.Verify(b, bundle.Trust{Pin: c.pin, Known: known, Rules: c.rules, MaxAge: maxAge}, c.now())
+	if err != nil {
+		return Proof{}, err
+	}
+	return Proof{
+		Height: v.Trust.Height, Time: v.Time, Age: v.Age, Pin: v.Pin, Assurance: v.Assurance,
+		Source: s.Name(), Bundle: b, verified: v,
+	}, nil
+}
+
+// trusted returns what the client has verified so far.
+func (c *Client) trusted() (*verify.Trust, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.known, c.poison
+}
+
+// advance keeps a newer head.
+func (c *Client) advance(t verify.Trust) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.poison != nil {
+		return c.poison
+	}
+	if c.known != nil && c.known.Height >= t.Height {
+		return nil
+	}
+	if err := c.store.Save(c.pin, t); err != nil {
+		return fmt.Errorf("keep verified head: %w", err)
+	}
+	c.known = &t
+	return nil
+}
+
+// Pin returns the pin that everything the client says stands on.
+func (c *Client) Pin() verify.Pin { return c.pin }

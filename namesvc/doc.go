@@ -1,0 +1,20 @@
+// Package namesvc is the law of names: what a handle is, what an account is,
+// which signed operations change them, and what an entry means at a given time.
+//
+// [ApplyBlock] is the whole of it: a function from a state, a block and its
+// operations to a new state and a receipt each. The same inputs give the same
+// root on every machine, in a validator, an auditor's replay, a browser or a
+// fuzzer.
+//
+// What it guarantees: an operation on one account changes that account's leaves
+// and no other's; a rejected operation changes nothing; the order in which a
+// block's proposer lists registrations does not matter; no signature passes for
+// another purpose, account, chain or position.
+//
+// What it must not know: consensus, sockets, files, databases, and the clock.
+// Height, time and seed come in with the [Block]; everything else that a
+// decision needs is read from the state through [View].
+//
+// Start reading at [Entry], then [Op], then apply.go; each kind of operation
+// has a file op_*.go. The specification is docs/SPEC-names.md.
+package namesvc

@@ -1,0 +1,127 @@
+package namesvc
+
+import (
+	"encoding/binary"
+	"errors"
+	"sync"
+
+	"github.com/confab-chat/confab/namesvc/ticket"
+	"github.com/confab-chat/confab/namesvc/wire"
+)
+
+// maxExtraBits bounds how much harder a busy day makes registrations: a million
+// times, beyond which nobody would get through.
+const maxExtraBits = 20
+
+// RequiredBits returns how many bits of work a commit at this time needs: the
+// chain's own, and one more each time the day's commits reach another multiple
+// of the daily number.
+func RequiredBits(p Params, m Meter, time uint64) int {
+	extra := uint32(0)
+	if m.Day == time/day {
+		extra = min(m.Commits/p.Daily, maxExtraBits)
+	}
+	return int(p.WorkBits) + int(extra)
+}
+
+// sweep is how many dead commits each new one clears away. Two per one added
+// keep the queue bounded whatever the load.
+const sweep = 2
+
+func (l *law) commit(tx *Tx) error {
+	c := tx.Commit
+	if err := l.window(c.Chain, c.Expires, l.params.Reveal); err != nil {
+		return err
+	}
+	var known commitLeaf
+	switch err := l.load(CommitKey(c.Hash), &known, maxCommitLeaf); {
+	case err == nil:
+		return reject(CommitExists, "")
+	case !errors.Is(err, errAbsent):
+		return err
+	}
+	var m Meter
+	if err := l.load(MeterKey(), &m, maxMeter); err != nil {
+		return err
+	}
+	if err := l.pay(tx, m); err != nil {
+		return err
+	}
+	if err := l.sweep(&m); err != nil {
+		return err
+	}
+	if today := l.block.Time / day; m.Day != today {
+		m.Day, m.Commits = today, 0
+	}
+	m.Commits++
+	leaf := commitLeaf{Height: l.block.Height, Number: m.Next}
+	m.Next++
+	l.view.Set(CommitKey(c.Hash), wire.Encode(leaf))
+	l.view.Set(queueKey(leaf.Number), wire.Encode(c.Hash))
+	l.view.Set(MeterKey(), wire.Encode(m))
+	return nil
+}
+
+// pay checks the commit's payment.
+func (l *law) pay(tx *Tx, m Meter) error {
+	c := tx.Commit
+	if c.Payment != ticket.Work || len(c.Proof) != ticket.NonceSize {
+		return reject(BadPayment, "kind %d of %d bytes; this chain takes work, a nonce of %d bytes",
+			c.Payment, len(c.Proof), ticket.NonceSize)
+	}
+	// The newest checkpoint and the one before: work that was begun when a
+	// checkpoint passed is still good, and none can be hoarded for longer.
+	if c.Checkpoint > m.Checkpoint || c.Checkpoint+1 < m.Checkpoint {
+		return reject(StaleCheckpoint, "it is %d, the newest is %d", c.Checkpoint, m.Checkpoint)
+	}
+	var cp Checkpoint
+	if err := l.load(CheckpointKey(c.Checkpoint), &cp, maxCheckpoint); err != nil {
+		return err
+	}
+	want := RequiredBits(l.params, m, l.block.Time)
+	got := tx.work.bits(ticket.Challenge(c.Chain, c.Hash, cp.Digest), binary.BigEndian.Uint64(c.Proof), l.params.WorkKiB)
+	if got < want {
+		return reject(NotEnoughWork, "it has %d bits, %d are needed", got, want)
+	}
+	return nil
+}
+
+// sweep deletes the oldest commits of the queue that can no longer be revealed.
+// A commit's own expiry is no later than that, so a swept one cannot return.
+func (l *law) sweep(m *Meter) error {
+	for n := 0; n < sweep && m.Oldest < m.Next; n++ {
+		var hash [32]byte
+		if err := l.load(queueKey(m.Oldest), &hash, 40); err != nil {
+			return err
+		}
+		var leaf commitLeaf
+		if err := l.load(CommitKey(hash), &leaf, maxCommitLeaf); err != nil {
+			return err
+		}
+		if l.block.Height <= leaf.Height+l.params.Reveal {
+			return nil
+		}
+		l.view.Set(queueKey(m.Oldest), nil)
+		l.view.Set(CommitKey(hash), nil)
+		m.Oldest++
+	}
+	return nil
+}
+
+// workMemo remembers the one costly number of a commit, so that a validator
+// that sees it three times (mempool, proposal, block) computes it once.
+type workMemo struct {
+	mu        sync.Mutex
+	known     bool
+	challenge [32]byte
+	n         int
+}
+
+func (w *workMemo) bits(challenge [32]byte, nonce uint64, kib uint32) int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.known || w.challenge != challenge {
+		w.n, w.challenge, w.known = ticket.Bits(challenge, nonce, kib), challenge, true
+	}
+	return w.n
+}
