@@ -37,7 +37,7 @@ type App struct {
 	params *namesvc.Params
 	sealed uint64         // newest checkpoint whose seals this node has seen
 	seals  []store.Record // to be stored with the next block
-	news   chan struct{} // closed and replaced at each commit
+	news   chan struct{}  // closed and replaced at each commit
 }
 
 // pendingBlock is a block that has been applied and waits for Commit.

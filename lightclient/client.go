@@ -23,6 +23,7 @@ type Request struct {
 	At      uint64 // only the head of this height
 
 	Devices bool   // with a handle or account: its devices too
+	Serving bool   // with a handle or account: the entries of its concierges too
 	Known   uint64 // height of a head that the asker has verified, or 0
 	Pin     uint64 // height of the asker's pin
 	After   uint64 // wait a while for a head above this height
@@ -141,9 +142,15 @@ type Proof struct {
 	verified *bundle.Verified
 }
 
+// Serving returns the entry of one of the account's concierges, which the proof
+// of a handle or account carries along.
+func (p Proof) Serving(c namesvc.Concierge) (namesvc.Entry, error) {
+	return p.verified.Account(c.Account)
+}
+
 // Resolve implements Resolver.
 func (c *Client) Resolve(ctx context.Context, h namesvc.Handle, maxAge time.Duration) (*Resolution, error) {
-	p, err := c.ask(ctx, Request{Handle: h}, maxAge)
+	p, err := c.ask(ctx, Request{Handle: h, Serving: true}, maxAge)
 	if err != nil {
 		return nil, fmt.Errorf("resolve %v: %w", h, err)
 	}
@@ -168,7 +175,7 @@ func (e *AnswerError) Unwrap() error { return e.Err }
 
 // Account returns the proven entry of an account.
 func (c *Client) Account(ctx context.Context, id namesvc.AccountID, maxAge time.Duration) (namesvc.Entry, Proof, error) {
-	e, _, p, err := c.account(ctx, Request{Account: &id}, id, maxAge)
+	e, _, p, err := c.account(ctx, Request{Account: &id, Serving: true}, id, maxAge)
 	return e, p, err
 }
 
@@ -324,3 +331,20 @@ func (c *Client) advance(t verify.Trust) error {
 
 // Pin returns the pin that everything the client says stands on.
 func (c *Client) Pin() verify.Pin { return c.pin }
+
+// Portable resolves a handle in a proof that whoever has the pin can verify
+// alone: it begins at the pin and not at what this client has verified since,
+// and it holds the entries of the concierges too.
+func (c *Client) Portable(ctx context.Context, h namesvc.Handle, devices bool) (*Resolution, error) {
+	// A client without memory asks for, and verifies, the whole way.
+	fresh := &Client{pin: c.pin, rules: c.rules, sources: c.sources, store: &MemStore{}, now: c.now}
+	p, err := fresh.ask(ctx, Request{Handle: h, Devices: devices, Serving: true}, 0)
+	if err != nil {
+		return nil, fmt.Errorf("prove %v: %w", h, err)
+	}
+	m, err := p.verified.Handle(h)
+	if err != nil {
+		return nil, &AnswerError{Proof: p, Err: err}
+	}
+	return &Resolution{Meaning: m, Proof: p}, nil
+}

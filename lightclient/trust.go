@@ -89,19 +89,19 @@ func (d DirStore) Load(pin verify.Pin) (*verify.Trust, error) {
 
 // Save implements TrustStore.
 func (d DirStore) Save(pin verify.Pin, t verify.Trust) error {
-	return writeFile(d.path(pin), wire.Encode(t))
+	return WriteFile(d.path(pin), wire.Encode(t))
 }
 
 // Evidence implements TrustStore.
 func (d DirStore) Evidence(e Evidence) (string, error) {
 	name := fmt.Sprintf("%s-height-%d-%s.evidence", e.Pin.ChainID, e.Height, e.found().Format("20060102-150405"))
 	path := filepath.Join(d.Dir, name)
-	return path, writeFile(path, wire.Encode(e))
+	return path, WriteFile(path, wire.Encode(e))
 }
 
-// writeFile replaces a file in one step, so that a crash leaves the old one or
+// WriteFile replaces a file in one step, so that a crash leaves the old one or
 // the new one.
-func writeFile(path string, b []byte) error {
+func WriteFile(path string, b []byte) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return err
 	}

@@ -175,3 +175,49 @@ func DecodeCheckpoint(b []byte) (Checkpoint, error) {
 	}
 	return c, nil
 }
+
+// leafNames are the kinds of leaves in words.
+var leafNames = map[byte]string{
+	LeafAccount: "account", LeafHandle: "handle", LeafDevices: "devices", LeafCommit: "commit", LeafQueue: "queue",
+	LeafMeter: "meter", LeafParams: "params", LeafValidators: "validators", LeafCheckpoint: "checkpoint",
+}
+
+// LeafName returns a leaf's kind in a word.
+func LeafName(kind byte) string {
+	if name, ok := leafNames[kind]; ok {
+		return name
+	}
+	return "unknown"
+}
+
+// DecodeLeaf decodes a leaf's value for people to look at: nil if it is absent,
+// the bytes themselves if they are not what the kind says.
+func DecodeLeaf(kind byte, value []byte) any {
+	if len(value) == 0 {
+		return nil
+	}
+	var v any
+	var err error
+	switch kind {
+	case LeafAccount:
+		v, err = DecodeEntry(value)
+	case LeafHandle:
+		v, err = DecodeHandleLeaf(value)
+	case LeafDevices:
+		v, err = DecodeDevices(value)
+	case LeafMeter:
+		v, err = DecodeMeter(value)
+	case LeafParams:
+		v, err = DecodeParams(value)
+	case LeafValidators:
+		v, err = DecodeValidatorSet(value)
+	case LeafCheckpoint:
+		v, err = DecodeCheckpoint(value)
+	default:
+		return value
+	}
+	if err != nil {
+		return value
+	}
+	return v
+}

@@ -49,6 +49,23 @@ func scripts(t *testing.T) []string {
 
 func runScript(t *testing.T, path string) map[namesvc.RejectCode]int {
 	t.Helper()
+	s := parseScript(t, path)
+	if *update {
+		result, _ := namescript.Run(s, newLaw(t, s.Params))
+		if err := os.WriteFile(path, []byte(s.WithRoots(result.Roots)), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		s = parseScript(t, path)
+	}
+	result, err := namescript.Run(s, newLaw(t, s.Params))
+	if err != nil {
+		t.Error(err)
+	}
+	return result.Codes
+}
+
+func parseScript(t *testing.T, path string) namescript.Script {
+	t.Helper()
 	text, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
@@ -57,18 +74,14 @@ func runScript(t *testing.T, path string) map[namesvc.RejectCode]int {
 	if err != nil {
 		t.Fatal(err)
 	}
-	law, err := namescript.NewLaw(s.Params)
+	return s
+}
+
+func newLaw(t testing.TB, p namesvc.Params) *namescript.Law {
+	t.Helper()
+	law, err := namescript.NewLaw(p)
 	if err != nil {
 		t.Fatal(err)
 	}
-	result, err := namescript.Run(s, law)
-	if *update {
-		if err := os.WriteFile(path, []byte(s.WithRoots(result.Roots)), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err != nil {
-		t.Error(err)
-	}
-	return result.Codes
+	return law
 }

@@ -45,6 +45,19 @@ type Problem struct {
 	Text   string
 }
 
+// Readable leaves out the law's code where the law was not asked.
+func (p Problem) Readable() any {
+	if p.Reject == namesvc.Accepted {
+		return struct{ Code, Text string }{p.Code, p.Text}
+	}
+	return struct {
+		Code   string
+		Reject namesvc.RejectCode
+		Number uint32
+		Text   string
+	}{p.Code, p.Reject, uint32(p.Reject), p.Text}
+}
+
 // fail answers with an error. What has no kind is ours: its text stays in the
 // log, because it may speak of files and disks.
 func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {

@@ -28,9 +28,11 @@ type Ask struct {
 	Commit  *[32]byte          // or a commit by its hash
 	Chain   bool               // or the chain's parameters, counters and newest checkpoint
 	Devices bool               // the account's devices too
+	Serving bool               // the entries of the account's concierges too
 	At      uint64             // or only the head of this height, to compare sources
 
-	// What the reader has: a head it knows, or only a pin.
+	// What the reader has: a head it knows, or only a pin. With neither it gets
+	// the head alone, to look at.
 	Known uint64
 	Pin   uint64
 }
@@ -48,20 +50,9 @@ func (s *Server) Bundle(ask Ask) (bundle.Bundle, error) {
 		height = ask.At
 	}
 	b := bundle.Bundle{Version: bundle.Version}
-	from := ask.Known
-	if from == 0 || from > height {
-		from = ask.Pin
-		head, validators, err := s.Heads.Head(ask.Pin)
-		if err != nil {
-			return bundle.Bundle{}, fmt.Errorf("pinned header: %w", err)
-		}
-		b.Origin = &bundle.Origin{Header: head.Header, Validators: validators}
-	}
-	steps, err := s.path(from, height)
-	if err != nil {
+	if err := s.lead(&b, ask, height); err != nil {
 		return bundle.Bundle{}, err
 	}
-	b.Steps = steps
 	if ask.At > 0 {
 		b.About = "head"
 		return b, nil
@@ -76,10 +67,10 @@ func (s *Server) Bundle(ask Ask) (bundle.Bundle, error) {
 	switch {
 	case ask.Handle != "":
 		b.About = ask.Handle.String()
-		p.handle(ask.Handle, ask.Devices)
+		p.handle(ask)
 	case ask.Account != nil:
 		b.About = ask.Account.String()
-		p.account(*ask.Account, ask.Devices)
+		p.account(*ask.Account, ask)
 	case ask.Commit != nil:
 		b.About = "commit"
 		p.leaf(namesvc.LeafCommit, ask.Commit[:])
@@ -94,6 +85,32 @@ func (s *Server) Bundle(ask Ask) (bundle.Bundle, error) {
 	}
 	b.Leaves = p.leaves
 	return b, nil
+}
+
+// lead fills in the path from what the reader has to the head.
+func (s *Server) lead(b *bundle.Bundle, ask Ask, to uint64) error {
+	from := ask.Known
+	if from == 0 || from > to {
+		from = ask.Pin
+	}
+	if from == 0 {
+		head, set, err := s.Heads.Head(to)
+		if err != nil {
+			return err
+		}
+		b.Steps = []bundle.Step{{Head: head.Trim(set), Validators: &set}}
+		return nil
+	}
+	if from == ask.Pin {
+		head, set, err := s.Heads.Head(from)
+		if err != nil {
+			return fmt.Errorf("your pin: %w", err)
+		}
+		b.Origin = &bundle.Origin{Header: head.Header, Validators: set}
+	}
+	steps, err := s.path(from, to)
+	b.Steps = steps
+	return err
 }
 
 // unavailable gives an error of the store its kind: a height that has just been
@@ -137,8 +154,8 @@ func (p *prover) leaf(kind byte, id []byte) []byte {
 	return value
 }
 
-func (p *prover) handle(h namesvc.Handle, devices bool) {
-	v := p.leaf(namesvc.LeafHandle, []byte(h.Skeleton()))
+func (p *prover) handle(ask Ask) {
+	v := p.leaf(namesvc.LeafHandle, []byte(ask.Handle.Skeleton()))
 	if v == nil {
 		return
 	}
@@ -147,15 +164,30 @@ func (p *prover) handle(h namesvc.Handle, devices bool) {
 		p.err = err
 		return
 	}
-	p.account(l.Account, devices)
+	p.account(l.Account, ask)
 }
 
-func (p *prover) account(id namesvc.AccountID, devices bool) {
+func (p *prover) account(id namesvc.AccountID, ask Ask) {
 	v := p.leaf(namesvc.LeafAccount, id[:])
-	if v == nil || !devices {
+	if v == nil {
 		return
 	}
-	p.leaf(namesvc.LeafDevices, id[:])
+	if ask.Devices {
+		p.leaf(namesvc.LeafDevices, id[:])
+	}
+	if !ask.Serving {
+		return
+	}
+	e, err := namesvc.DecodeEntry(v)
+	if err != nil {
+		p.err = err
+		return
+	}
+	for _, c := range e.Records.Concierges {
+		if c.Account != id { // its own leaf is there already
+			p.leaf(namesvc.LeafAccount, c.Account[:])
+		}
+	}
 }
 
 // chain adds what a client needs to know before it registers.

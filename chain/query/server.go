@@ -152,7 +152,7 @@ func (s *Server) pin(*http.Request) (any, error) {
 
 func (s *Server) bundle(r *http.Request) (any, error) {
 	q := r.URL.Query()
-	ask := Ask{Chain: q.Has("chain"), Devices: q.Has("devices")}
+	ask := Ask{Chain: q.Has("chain"), Devices: q.Has("devices"), Serving: q.Has("serving")}
 	var err error
 	if text := q.Get("handle"); text != "" {
 		if ask.Handle, err = namesvc.ParseHandle(text); err != nil {

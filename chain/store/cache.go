@@ -19,9 +19,9 @@ type pageCache struct {
 
 // cachedDepth is the depth of the lowest pages held. A further level would take
 // 50 MB at a million names, to save each proof one read of a few microseconds.
-const cachedDepth = 3
+const cachedDepth = 4
 
-const cachedPages = 1 + 16 + 16*16 + 16*16*16
+const cachedPages = 1 + 16 + 16*16 + 16*16*16 + 65536
 
 // cachedVersions bounds the versions held of one page. Proofs are asked for at
 // the newest heights: the header of a height carries the root of the one before.

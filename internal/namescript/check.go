@@ -33,9 +33,9 @@ func CheckState(all iter.Seq2[namesvc.Key, []byte], now uint64) error {
 		c.left[k] = v
 	}
 	c.fixed()
-	c.sort()
 	c.queue()
 	c.checkpoints()
+	c.sort()
 	for _, e := range c.entries {
 		c.entry(e)
 	}

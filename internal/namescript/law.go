@@ -66,11 +66,11 @@ func (l *Law) Clone() *Law {
 // Block implements Machine. Checkpoints are recorded where a chain records
 // them, in the block after each Params.Checkpoint; their digests are made up.
 func (l *Law) Block(ops [][]byte, after uint64) ([]namesvc.Receipt, error) {
-	return l.Apply(l.next(after), ops)
+	return l.Apply(l.Next(after), ops)
 }
 
-// next returns the block that comes after the newest.
-func (l *Law) next(after uint64) namesvc.Block {
+// Next returns the block that Block would apply its ops in.
+func (l *Law) Next(after uint64) namesvc.Block {
 	b := namesvc.Block{Height: l.height + 1, Time: l.time + after, Seed: l.Root()}
 	if l.height != 0 && l.height%l.params.Checkpoint == 0 {
 		n := l.height / l.params.Checkpoint

@@ -8,7 +8,6 @@ import (
 	"testing"
 	"time"
 
-	cmtmath "github.com/cometbft/cometbft/libs/math"
 	"github.com/cometbft/cometbft/light"
 	cmtproto "github.com/cometbft/cometbft/proto/tendermint/types"
 	"github.com/cometbft/cometbft/types"
@@ -116,7 +115,7 @@ func BenchmarkAdvanceFromBytes(b *testing.B) {
 					return err
 				}
 				return light.Verify(c.trusted, c.trustedVals, lb.SignedHeader, lb.ValidatorSet, c.period, c.now, c.drift,
-					cmtmath.Fraction{Numerator: 1, Denominator: 3})
+					oneThird)
 			})
 			b.ReportMetric(float64(len(head)+len(vals)), "confab-B")
 			b.ReportMetric(float64(len(proto)), "cometbft-B")

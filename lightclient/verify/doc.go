@@ -39,7 +39,10 @@
 //     none; a signature has 65; a chain id is UTF-8;
 //   - a commit belongs to the header beside it: it cannot name another height
 //     or block, because it does not carry them;
-//   - a vote's time is within 292 years of the header's.
+//   - a vote's time is within 292 years of the header's;
+//   - a header with a time outside protobuf's years 1 to 9999, which CometBFT
+//     cannot hash, fails [Head.Check] as well, where theirs would compare an
+//     empty hash with an empty hash.
 //
 // And one convenience: a head that is the trusted header itself is no error.
 //

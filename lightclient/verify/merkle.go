@@ -23,16 +23,13 @@ func nodeHash(left, right [32]byte) [32]byte {
 	return sha256.Sum256(b[:])
 }
 
-// merkleRoot returns the root over leaves that are hashed already.
+// merkleRoot returns the root over leaves, at least one, that are hashed
+// already.
 func merkleRoot(leaves [][32]byte) [32]byte {
-	switch n := len(leaves); n {
-	case 0:
-		return sha256.Sum256(nil)
-	case 1:
+	if len(leaves) == 1 {
 		return leaves[0]
-	default:
-		// The left subtree is the largest full one that leaves something.
-		left := 1 << (bits.Len(uint(n-1)) - 1)
-		return nodeHash(merkleRoot(leaves[:left]), merkleRoot(leaves[left:]))
 	}
+	// The left subtree is the largest full one that leaves something.
+	left := 1 << (bits.Len(uint(len(leaves)-1)) - 1)
+	return nodeHash(merkleRoot(leaves[:left]), merkleRoot(leaves[left:]))
 }

@@ -78,7 +78,7 @@ func (c *scenario) validators(edit func(list []*types.Validator) []*types.Valida
 
 func (c *scenario) member() *types.Validator {
 	if len(c.vals.Validators) == 0 {
-		return &types.Validator{}
+		return &types.Validator{Address: people[0].address, PubKey: people[0].pub, VotingPower: 1}
 	}
 	return c.vals.Validators[c.rnd.IntN(len(c.vals.Validators))]
 }
@@ -209,9 +209,12 @@ var commitMutations = []mutation{
 		}
 	}},
 	{"trimmed", func(c *scenario) {
-		var power int64
+		var total, power int64 // a spoiled set's may overflow, no matter
+		for _, v := range c.vals.Validators {
+			total += v.VotingPower
+		}
 		for i, v := range c.vals.Validators {
-			if i < len(c.head.Commit.Signatures) && power > c.vals.TotalVotingPower()*2/3 {
+			if i < len(c.head.Commit.Signatures) && power > total*2/3 {
 				c.head.Commit.Signatures[i] = types.NewCommitSigAbsent()
 			}
 			power += v.VotingPower
@@ -292,6 +295,21 @@ var setMutations = []mutation{
 			p := people[c.rnd.IntN(len(people))]
 			return append(l, &types.Validator{Address: p.address, PubKey: p.pub, VotingPower: 1})
 		})
+	}},
+	{"a validator and vote less", func(c *scenario) {
+		n := min(len(c.vals.Validators), len(c.head.Commit.Signatures))
+		n -= min(n, 1)
+		c.validators(func(l []*types.Validator) []*types.Validator { return l[:n] })
+		c.head.Commit.Signatures = c.head.Commit.Signatures[:n]
+	}},
+	{"a validator and vote more", func(c *scenario) {
+		p := people[c.rnd.IntN(len(people))]
+		c.validators(func(l []*types.Validator) []*types.Validator {
+			return append(l, &types.Validator{Address: p.address, PubKey: p.pub, VotingPower: 1})
+		})
+		vote := *c.vote()
+		vote.ValidatorAddress = p.address
+		c.head.Commit.Signatures = append(c.head.Commit.Signatures, vote)
 	}},
 	{"a validator twice", func(c *scenario) {
 		c.validators(func(l []*types.Validator) []*types.Validator { return append(l, c.member().Copy()) })

@@ -169,7 +169,7 @@ func TestSeals_RefuseColumnsThatDoNotFit(t *testing.T) {
 		t.Errorf("seals are %x", s.Signatures)
 	}
 	for name, bad := range map[string]sealBytes{
-		"neither 0 nor 1":       {Present: []byte{2, 0, 1}, Signatures: some[:130]},
+		"neither 0 nor 1":       {Present: []byte{2, 0, 1}, Signatures: some[:65]},
 		"a seal more":           {Present: []byte{1, 0, 1}, Signatures: some},
 		"a byte more":           {Present: []byte{1, 0, 1}, Signatures: some[:131]},
 		"a byte less":           {Present: []byte{1, 0, 1}, Signatures: some[:129]},

@@ -1,0 +1,239 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/confab-chat/confab/agent/keyring"
+	"github.com/confab-chat/confab/namesvc/wire"
+)
+
+// accountCommand returns confab account. find looks accounts up on the chain, or
+// is nil if this program cannot.
+func accountCommand(e *env, find finder) *cli.Command {
+	return e.noun("account", "make, show and carry the accounts on this machine",
+		accountNew(),
+		accountList(),
+		accountShow(),
+		accountUse(),
+		accountExport(),
+		accountImport(),
+		accountRestore(find),
+		accountPassphrase(),
+	)
+}
+
+// accountView is an account as --json shows it.
+type accountView struct {
+	Name    string    `json:"name"`
+	Account string    `json:"account"`
+	Kind    string    `json:"kind"`
+	Created time.Time `json:"created"`
+	Device  string    `json:"device"`
+	Root    string    `json:"root,omitempty"` // of the lower root key kept here
+	Default bool      `json:"default"`
+	File    string    `json:"file,omitempty"`   // that it was exported to
+	Phrase  string    `json:"phrase,omitempty"` // with --unattended, and this once
+}
+
+func view(r keyring.Reader, a keyring.Account) accountView {
+	v := accountView{
+		Name: a.Name, Account: a.ID.String(), Kind: a.Kind.String(), Created: a.Created, Device: a.Device.String(),
+	}
+	if !a.Root.IsZero() {
+		v.Root = a.Root.String()
+	}
+	chosen, err := r.Default()
+	v.Default = err == nil && chosen.ID == a.ID
+	return v
+}
+
+func (v accountView) write(w io.Writer) {
+	row(w, "name", v.Name)
+	row(w, "account", v.Account)
+	row(w, "kind", v.Kind)
+	row(w, "created", v.Created.Format(time.RFC3339))
+	row(w, "device", v.Device)
+	if v.Root == "" {
+		row(w, "root", "none kept here; each change of keys needs the recovery phrase")
+	} else {
+		row(w, "root", v.Root)
+	}
+	if v.Default {
+		row(w, "default", "yes")
+	} else {
+		row(w, "default", "no")
+	}
+	if v.File != "" {
+		row(w, "file", v.File)
+	}
+	if v.Phrase != "" {
+		row(w, "phrase", v.Phrase)
+	}
+}
+
+func accountList() verb {
+	return verb{
+		name:     "list",
+		short:    "list the accounts on this machine",
+		long:     "Lists name, kind, id and which one is used when none is named.",
+		examples: []string{"confab account list", "confab account list --json"},
+		run: func(c *call) error {
+			r, err := c.readAccounts()
+			if err != nil {
+				return err
+			}
+			list, broken := r.List()
+			views := []accountView{}
+			for _, a := range list {
+				views = append(views, view(r, a))
+			}
+			if len(list) == 0 && broken == nil {
+				c.say("there is no account on this machine; make one with confab account new")
+			}
+			err = c.print(struct {
+				Accounts []accountView `json:"accounts"`
+			}{views}, func(w io.Writer) {
+				for _, v := range views {
+					mark := ""
+					if v.Default {
+						mark = "  default"
+					}
+					fmt.Fprintf(w, "%-16s  %-12s  %s%s\n", v.Name, v.Kind, v.Account, mark)
+				}
+			})
+			if err != nil {
+				return err
+			}
+			return broken
+		},
+	}
+}
+
+func accountShow() verb {
+	return verb{
+		name:     "show",
+		args:     "[NAME]",
+		short:    "show an account",
+		long:     "Shows what this machine knows of an account without its passphrase. NAME is its\nname here or its id.",
+		examples: []string{"confab account show", "confab account show --json me"},
+		flags:    []cli.Flag{accountFlag()},
+		run: func(c *call) error {
+			r, err := c.readAccounts()
+			if err != nil {
+				return err
+			}
+			a, err := c.account(r, c.Args().First())
+			if err != nil {
+				return err
+			}
+			v := view(r, a)
+			return c.print(v, v.write)
+		},
+	}
+}
+
+func accountUse() verb {
+	return verb{
+		name:     "use",
+		args:     "NAME",
+		short:    "choose the account that commands use when none is named",
+		examples: []string{"confab account use work"},
+		run: func(c *call) error {
+			r, err := c.openAccounts()
+			if err != nil {
+				return err
+			}
+			defer r.Close()
+			a, err := c.account(r.Reader, c.Args().First())
+			if err != nil {
+				return err
+			}
+			if err := r.Choose(a.ID); err != nil {
+				return err
+			}
+			v := view(r.Reader, a)
+			return c.print(v, v.write)
+		},
+	}
+}
+
+func accountPassphrase() verb {
+	return verb{
+		name:  "passphrase",
+		args:  "[NAME]",
+		short: "give an account another passphrase",
+		long: `Encrypts the keys anew. Copies of the old file, such as exports and backups,
+keep the old passphrase.`,
+		examples: []string{
+			"confab account passphrase",
+			"confab account passphrase --passphrase-file old.txt --new-passphrase-file new.txt me",
+		},
+		flags: []cli.Flag{accountFlag(), passphraseFlag(), newPassphraseFlag("from now on")},
+		run: func(c *call) error {
+			r, err := c.openAccounts()
+			if err != nil {
+				return err
+			}
+			defer r.Close()
+			a, err := c.account(r.Reader, c.Args().First())
+			if err != nil {
+				return err
+			}
+			a, err = c.reencrypt(a, "", "passphrase of "+a.Name, "new passphrase")
+			if err != nil {
+				return err
+			}
+			if err := r.Replace(a); err != nil {
+				return err
+			}
+			c.say("account %s has a new passphrase", a.Name)
+			v := view(r.Reader, a)
+			return c.print(v, v.write)
+		},
+	}
+}
+
+// reencrypt returns the account under another passphrase, both asked for, and
+// under another name unless name is empty.
+func (c *call) reencrypt(a keyring.Account, name, prompt, newPrompt string) (keyring.Account, error) {
+	old, err := c.passphrase("passphrase-file", prompt)
+	defer clear(old)
+	if err != nil {
+		return a, err
+	}
+	if _, err := a.Unlock(old); err != nil { // before more is asked
+		return a, err
+	}
+	fresh, err := c.newPassphrase("new-passphrase-file", newPrompt)
+	defer clear(fresh)
+	if err != nil {
+		return a, err
+	}
+	return a.Reencrypt(c.rand, old, name, keyring.Protect(fresh, c.cost))
+}
+
+// firstName is the name of an account when none is given.
+const firstName = "me"
+
+// nameFlag is that of commands that bring an account to this machine.
+func nameFlag(otherwise string) cli.Flag {
+	return &cli.StringFlag{Name: "name", Usage: "call it `NAME` on this machine (" + otherwise + " otherwise)"}
+}
+
+// freeName returns the name for an account that is to come, and checks early,
+// before anything is asked, that it can have it.
+func (c *call) freeName(r keyring.Reader, otherwise string) (string, error) {
+	name := c.String("name")
+	if name == "" {
+		name = otherwise
+	}
+	err := r.Free(name)
+	if wire.CodeOf(err) == wire.Exists {
+		err = wire.Errorf(wire.Exists, "%w with --name NAME", err)
+	}
+	return name, err
+}

@@ -1,0 +1,64 @@
+package main
+
+import (
+	"errors"
+	"io"
+	"os"
+
+	"golang.org/x/term"
+)
+
+// tty is a real terminal. While a question is open the terminal is in raw mode,
+// so that Ctrl-C is a key like any other: it ends the question and the terminal
+// is put right again, which a signal would not give us the time for.
+type tty struct {
+	in, out *os.File
+	line    *term.Terminal
+}
+
+func newTTY(in, out *os.File) *tty {
+	line := term.NewTerminal(struct {
+		io.Reader
+		io.Writer
+	}{in, out}, "")
+	line.History = forgetful{}
+	return &tty{in: in, out: out, line: line}
+}
+
+func (t *tty) ask(prompt string) (string, error) {
+	return t.raw(func() (string, error) {
+		t.line.SetPrompt(prompt)
+		return t.line.ReadLine()
+	})
+}
+
+func (t *tty) askHidden(prompt string) (string, error) {
+	return t.raw(func() (string, error) { return t.line.ReadPassword(prompt) })
+}
+
+func (t *tty) raw(read func() (string, error)) (text string, err error) {
+	old, err := term.MakeRaw(int(t.in.Fd()))
+	if err != nil {
+		return "", err
+	}
+	defer func() { err = errors.Join(err, term.Restore(int(t.in.Fd()), old)) }()
+	if width, height, err := term.GetSize(int(t.out.Fd())); err == nil && width > 0 {
+		t.line.SetSize(width, height)
+	}
+	text, err = read()
+	switch {
+	case errors.Is(err, io.EOF): // Ctrl-C, Ctrl-D, or the terminal is gone
+		t.out.WriteString("\r\n")
+		return "", errStopped
+	case errors.Is(err, term.ErrPasteIndicator):
+		err = nil
+	}
+	return text, err
+}
+
+// forgetful is a history that remembers nothing.
+type forgetful struct{}
+
+func (forgetful) Add(string)    {}
+func (forgetful) Len() int      { return 0 }
+func (forgetful) At(int) string { panic("tty: there is no history") }

@@ -1,0 +1,171 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+
+	sys "golang.org/x/sys/unix"
+)
+
+// openPTY returns both ends of a new pseudo-terminal: the keyboard and screen,
+// and what a program sees.
+func openPTY(t *testing.T) (screen, program *os.File) {
+	t.Helper()
+	screen, err := os.OpenFile("/dev/ptmx", os.O_RDWR|sys.O_NOCTTY, 0)
+	if err != nil {
+		t.Skipf("no pseudo-terminals here: %v", err)
+	}
+	t.Cleanup(func() { screen.Close() })
+	fd := int(screen.Fd())
+	n, err := sys.IoctlGetInt(fd, sys.TIOCGPTN)
+	if err == nil {
+		err = sys.IoctlSetPointerInt(fd, sys.TIOCSPTLCK, 0)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	program, err = os.OpenFile(fmt.Sprintf("/dev/pts/%d", n), os.O_RDWR|sys.O_NOCTTY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { program.Close() })
+	return screen, program
+}
+
+// watcher remembers all that a screen showed.
+type watcher struct {
+	mu   sync.Mutex
+	more *sync.Cond
+	seen bytes.Buffer
+}
+
+func watch(screen *os.File) *watcher {
+	w := &watcher{}
+	w.more = sync.NewCond(&w.mu)
+	go func() {
+		b := make([]byte, 4096)
+		for {
+			n, err := screen.Read(b)
+			w.mu.Lock()
+			w.seen.Write(b[:n])
+			w.more.Broadcast()
+			w.mu.Unlock()
+			if err != nil {
+				return
+			}
+		}
+	}()
+	return w
+}
+
+// until waits for a text beyond the first skip bytes and returns all seen.
+func (w *watcher) until(skip int, text string) string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for w.seen.Len() < skip || !strings.Contains(w.seen.String()[skip:], text) {
+		w.more.Wait()
+	}
+	return w.seen.String()
+}
+
+func flags(t *testing.T, f *os.File) uint32 {
+	t.Helper()
+	s, err := sys.IoctlGetTermios(int(f.Fd()), sys.TCGETS)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s.Lflag
+}
+
+// TestTTY_MakesAnAccountWithoutShowingThePassphrase is a person at a real
+// terminal, from the first question to the result.
+func TestTTY_MakesAnAccountWithoutShowingThePassphrase(t *testing.T) {
+	screen, program := openPTY(t)
+	before := flags(t, program)
+	seen := watch(screen)
+	w := newWorld(t)
+	w.vars["CONFAB_HOME"] = w.path("home")
+	var stdout, stderr bytes.Buffer
+	e := w.env(&stdout, &stderr)
+	e.stdin, e.stderr, e.stderrTerminal = program, program, true
+	e.person = newTTY(program, program)
+	status := make(chan int, 1)
+	go func() { status <- run(context.Background(), e, []string{"confab", "account", "new"}) }()
+	at := 0
+	typeAt := func(prompt, text string) {
+		all := seen.until(at, prompt)
+		at = len(all)
+		if _, err := screen.WriteString(text + "\r"); err != nil {
+			t.Error(err)
+		}
+	}
+	typeAt("passphrase for the keys on this machine: ", "correct hx\x7forse") // with a slip
+	typeAt("the same again: ", "correct horse")
+	typeAt("press enter", "")
+	for range 2 {
+		all := seen.until(at, "word ")
+		rest := all[strings.LastIndex(all, "word "):]
+		for !strings.Contains(rest, ": ") {
+			all = seen.until(len(all), "")
+			rest = all[strings.LastIndex(all, "word "):]
+		}
+		number := strings.TrimSuffix(strings.TrimPrefix(strings.SplitAfter(rest, ": ")[0], "word "), ": ")
+		person := fakePerson{screen: bytes.NewBufferString(all)}
+		at = len(all)
+		if _, err := screen.WriteString(person.words()[number] + "\r"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := <-status; got != 0 {
+		t.Fatalf("status %d\n%s", got, seen.until(0, ""))
+	}
+	if !w.opens("me", "correct horse") {
+		t.Error("the passphrase is not what was typed")
+	}
+	program.WriteString("the end")
+	if all := seen.until(0, "the end"); strings.Contains(all, "horse") {
+		t.Errorf("the passphrase was shown:\n%s", all)
+	}
+	if flags(t, program) != before {
+		t.Error("the terminal is not as it was")
+	}
+	if !strings.Contains(stdout.String(), "name     me") {
+		t.Errorf("stdout is %q", stdout.String())
+	}
+}
+
+func TestTTY_IsPutRightWhenTheQuestionIsStopped(t *testing.T) {
+	for name, key := range map[string]string{"Ctrl-C": "\x03", "Ctrl-D": "\x04"} {
+		screen, program := openPTY(t)
+		before := flags(t, program)
+		if before&sys.ECHO == 0 {
+			t.Fatal("the terminal does not echo to begin with")
+		}
+		seen := watch(screen)
+		person := newTTY(program, program)
+		for _, ask := range []func(string) (string, error){person.ask, person.askHidden} {
+			at := len(seen.until(0, ""))
+			done := make(chan error, 1)
+			go func() { _, err := ask("question: "); done <- err }()
+			seen.until(at, "question: ")
+			if flags(t, program)&sys.ECHO != 0 {
+				t.Errorf("%s: the terminal echoes while the question is open", name)
+			}
+			if _, err := screen.WriteString(key); err != nil {
+				t.Fatal(err)
+			}
+			if err := <-done; !errors.Is(err, errStopped) {
+				t.Errorf("%s: error %v", name, err)
+			}
+			if flags(t, program) != before {
+				t.Errorf("%s: the terminal is not as it was", name)
+			}
+		}
+	}
+}
