@@ -54,11 +54,13 @@ type Member struct {
 	Expires time.Time
 }
 
-// Plan is a registration to be made.
+// Plan is a registration to be made. For an account that is on the chain already
+// it adds a handle, and Genesis, Devices and Records are not used.
 type Plan struct {
 	Handle  namesvc.Handle // empty for an account without a handle
+	Account namesvc.AccountID
 	Genesis namesvc.Genesis
-	Root    key.Root // one of the genesis op's
+	Root    namesvc.Signer // one of the account's root keys
 	Devices []Member
 	Records *namesvc.Records
 }
@@ -130,24 +132,32 @@ func (n *Names) free(ctx context.Context, h namesvc.Handle) error {
 
 // prepare signs the registration and pays for it.
 func (n *Names) prepare(ctx context.Context, p Plan, info lightclient.ChainInfo, report Report) (Prepared, error) {
-	id := p.Genesis.Account()
-	body := namesvc.Registration{Handle: p.Handle, Genesis: p.Genesis.Encode(), Records: p.Records}
+	id := p.Account
+	body := namesvc.Registration{Handle: p.Handle}
+	op := namesvc.Op{Kind: namesvc.OpRegister, Chain: info.Params.Chain, Account: id, Seq: 1, Prev: id}
+	e, _, err := n.Client.Account(ctx, id, 0)
+	switch {
+	case err == nil:
+		op.Seq, op.Prev = e.Seq+1, e.LastOp
+	case wire.CodeOf(err) == wire.NotFound:
+		body.Genesis, body.Records = p.Genesis.Encode(), p.Records
+		for _, m := range p.Devices {
+			body.Devices = append(body.Devices, grant(info.Params.Chain, id, 1, m))
+		}
+	default:
+		return Prepared{}, err
+	}
 	if _, err := io.ReadFull(n.Rand, body.Salt[:]); err != nil {
 		return Prepared{}, fmt.Errorf("register: read randomness: %w", err)
 	}
-	for _, m := range p.Devices {
-		body.Devices = append(body.Devices, grant(info.Params.Chain, id, 1, m))
-	}
 	// Both ops live as long as a commit may wait for its reveal.
-	expires := info.Proof.Height + info.Params.Reveal
-	register := namesvc.SignOp(namesvc.Op{
-		Kind: namesvc.OpRegister, Chain: info.Params.Chain, Account: id, Seq: 1, Prev: id, Expires: expires,
-	}, body, p.Root)
+	op.Expires = info.Proof.Height + min(info.Params.Reveal, info.Params.MaxExpiry)
+	register := namesvc.SignOp(op, body, p.Root)
 	if len(register) > namesvc.MaxOp {
 		return Prepared{}, wire.Errorf(wire.Invalid, "register: the op has %d bytes, at most %d are allowed; register with fewer records and set them after", len(register), namesvc.MaxOp)
 	}
 	commit := namesvc.Commit{
-		Chain: info.Params.Chain, Expires: expires, Hash: namesvc.CommitHash(register),
+		Chain: info.Params.Chain, Expires: info.Proof.Height + info.Params.Reveal, Hash: namesvc.CommitHash(register),
 		Checkpoint: info.Checkpoint.Number, Payment: ticket.Work,
 	}
 	proof, err := work(ctx, info, commit.Hash, report)

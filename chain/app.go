@@ -158,7 +158,7 @@ func (a *App) InitChain(_ context.Context, req *abci.RequestInitChain) (*abci.Re
 		validators = append(validators, namesvc.Validator{Key: [33]byte(k), Power: uint64(v.Power)})
 	}
 	genesis := namesvc.NewOverlay(nothing{})
-	if err := namesvc.Begin(genesis, state.Params, validators, seed(req.ChainId, req.Time, req.AppStateBytes)); err != nil {
+	if err := namesvc.Begin(genesis, state.Params, validators, Seed(req.ChainId, req.Time, req.AppStateBytes)); err != nil {
 		return nil, fmt.Errorf("init chain: %w", err)
 	}
 	prepared, err := a.store.Prepare(uint64(req.InitialHeight), changes(genesis))

@@ -79,7 +79,8 @@ func ConsensusParams() *cmttypes.ConsensusParams {
 // KeyType is the only type of validator key: a validator is an Ethereum address.
 const KeyType = "secp256k1eth"
 
-// seed is checkpoint 0's digest: it ties the first work to this very chain.
-func seed(chain string, at time.Time, appState []byte) [32]byte {
+// Seed returns the digest of checkpoint 0, which ties the first work to this
+// very chain.
+func Seed(chain string, at time.Time, appState []byte) [32]byte {
 	return sha256.Sum256(wire.Encode([]any{"confab genesis 1", chain, at.Unix(), appState}))
 }

@@ -138,6 +138,9 @@ func (n *Node) PeerAddr() string {
 	return string(n.comet.NodeInfo().ID()) + "@" + strings.TrimPrefix(n.comet.Config().P2P.ListenAddress, "tcp://")
 }
 
+// Genesis returns the chain's genesis file.
+func (n *Node) Genesis() *cmttypes.GenesisDoc { return n.comet.GenesisDoc() }
+
 // Failed is closed when consensus has stopped by itself.
 func (n *Node) Failed() <-chan struct{} { return n.comet.Quit() }
 
@@ -201,6 +204,20 @@ func (n *Node) watch(ctx context.Context) {
 	}
 }
 
+// again answers for an op that CometBFT remembers. It waits already, which is
+// fine, or it was in a block, and then the law says what a replay deserves.
+func (n *Node) again(ctx context.Context, op []byte) (uint32, string, error) {
+	tx, _ := namesvc.Parse(op)
+	if _, known, err := n.App.Receipt(tx.ID); err != nil || !known {
+		return 0, "", err
+	}
+	r, err := n.App.CheckTx(ctx, &abci.RequestCheckTx{Tx: op})
+	if err != nil {
+		return 0, "", err
+	}
+	return r.Code, r.Log, nil
+}
+
 // submit hands an op to the mempool.
 func (n *Node) submit(ctx context.Context, op []byte) (uint32, string, error) {
 	verdict := make(chan *abci.ResponseCheckTx, 1)
@@ -208,7 +225,7 @@ func (n *Node) submit(ctx context.Context, op []byte) (uint32, string, error) {
 	var full mempool.ErrMempoolIsFull
 	switch {
 	case errors.Is(err, mempool.ErrTxInCache):
-		return 0, "", nil // it waits already, or was in a recent block
+		return n.again(ctx, op)
 	case errors.As(err, &full), errors.Is(err, mempool.ErrRecheckFull):
 		return chain.LaneFull, "the mempool is full; try again in a moment", nil
 	case err != nil:

@@ -194,13 +194,13 @@ func (b *block) fill(also Also) error {
 // versions writes the pages and values of the delta, and the list of what they
 // take the place of.
 func (b *block) versions() {
-	list := writeList{}; defer func() { list = nil }()
+	list := writeList{}
 	overwritten := b.overwritten
 	write := func(prefix, data []byte) {
 		n := len(prefix)
 		b.buf = appendVersion(prefix, b.height)
 		b.set(b.buf, data)
-		if false {
+		if overwritten[0] > 0 {
 			list = list.add(overwrite{b.buf[:n], overwritten[0], data == nil})
 		}
 		overwritten = overwritten[1:]

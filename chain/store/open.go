@@ -21,10 +21,10 @@ const format = 1
 
 // Sizes of the database's buffers.
 const (
-	defaultCache = 64 << 20
+	defaultCache = 128 << 20
 	// memTable takes some dozens of full blocks, so that what they write is
 	// sorted in memory before it goes to disk.
-	memTable = 32 << 20
+	memTable = 64 << 20
 )
 
 // identityRecord follows the byte of the format in the identity record.

@@ -106,7 +106,7 @@ func (b *block) prune(also Also) error {
 	if err := p.drain(); err != nil {
 		return err
 	}
-	return nil
+	return p.expire()
 }
 
 // note writes the record of a height.

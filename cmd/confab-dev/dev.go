@@ -160,7 +160,7 @@ func registerService(ctx context.Context, n *testnet.Network, h namesvc.Handle) 
 	}
 	names := agent.Names{Client: client, Rand: rand.Reader, Now: time.Now}
 	_, err = names.Register(ctx, agent.Plan{
-		Handle: h, Genesis: genesis, Root: root,
+		Handle: h, Account: genesis.Account(), Genesis: genesis, Root: root,
 		Devices: []agent.Member{{Device: device, Scopes: namesvc.AllScopes, Expires: time.Now().AddDate(1, 0, 0)}},
 		Records: &namesvc.Records{Service: &namesvc.Endpoint{Roles: namesvc.RoleConcierge, Key: server.Public()}},
 	}, nil, nil)

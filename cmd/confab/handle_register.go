@@ -55,9 +55,6 @@ func registerHandle(c *call) error {
 		return err
 	}
 	if !resumed {
-		if len(a.account.Genesis) == 0 {
-			return wire.Errorf(wire.Invalid, "account %s was restored from the chain; it has its handles already", a.account.Name)
-		}
 		plan, err := c.plan(a, h)
 		if err != nil {
 			return err
@@ -84,26 +81,22 @@ func registerHandle(c *call) error {
 
 // plan says what is to be registered.
 func (c *call) plan(a *acting, h namesvc.Handle) (agent.Plan, error) {
-	genesis, err := namesvc.DecodeGenesis(a.account.Genesis)
-	if err != nil {
-		return agent.Plan{}, err
-	}
-	p := agent.Plan{Handle: h, Genesis: genesis, Devices: []agent.Member{{
+	p := agent.Plan{Handle: h, Account: a.account.ID, Devices: []agent.Member{{
 		Device: a.keys.Device, Scopes: namesvc.AllScopes, Expires: c.now().AddDate(deviceYears, 0, 0),
 	}}}
-	switch {
-	case c.Bool("phrase-stdin"):
-		phrase, err := c.phrase()
-		if err != nil {
+	e, _, err := a.names.Client.Account(c.Context.Context, a.account.ID, 0)
+	if wire.CodeOf(err) == wire.NotFound {
+		// Not on the chain yet: its genesis op says what its root keys are.
+		if p.Genesis, err = namesvc.DecodeGenesis(a.account.Genesis); err != nil {
 			return p, err
 		}
-		if p.Root, _, err = keyring.FindRoot(phrase, genesis.Roots[0]); err != nil {
-			return p, err
-		}
-	case a.keys.Root != nil:
-		p.Root = *a.keys.Root
-	default:
-		return p, wire.Errorf(wire.Unauthorized, "registering needs a root key, and none is kept here: use --phrase-stdin with the recovery phrase")
+		e.Roots = p.Genesis.Roots
+	}
+	if err != nil {
+		return p, err
+	}
+	if p.Root, err = c.root(a, e); err != nil {
+		return p, err
 	}
 	if text := c.String("concierge"); text != "" {
 		con, err := c.concierge(a.names.Client, text, 0, nil)

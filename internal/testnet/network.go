@@ -40,6 +40,18 @@ type Network struct {
 	Nodes []*node.Node
 }
 
+// Genesis returns the network's genesis file.
+func (n *Network) Genesis() *cmttypes.GenesisDoc { return n.Nodes[0].Genesis() }
+
+// GenesisValidators returns the founding validators as the law knows them.
+func (n *Network) GenesisValidators() []namesvc.Validator {
+	var out []namesvc.Validator
+	for _, v := range n.Genesis().Validators {
+		out = append(out, namesvc.Validator{Key: [33]byte(v.PubKey.Bytes()), Power: uint64(v.Power)})
+	}
+	return out
+}
+
 // Start makes the folders that are missing, starts all validators and waits for
 // the first blocks.
 func Start(ctx context.Context, s Spec) (_ *Network, err error) {

@@ -27,7 +27,9 @@
 // wrong when code trusted it is advisory CSA-2026-001), so it has no place
 // here, and neither has the address beside a validator's key, which no hash
 // covers. What CometBFT refuses only because of such an address passes here;
-// with the right addresses it passes there.
+// with the right addresses it passes there. (The reverse is rarer: a wrong
+// signature that CometBFT overlooks, since the address beside it is of no
+// trusted validator, is found here.)
 //
 // Stricter in these, none of which a working chain produces:
 //

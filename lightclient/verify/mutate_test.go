@@ -252,6 +252,10 @@ var voteMutations = []mutation{
 			}
 		}
 	}},
+	{"wrong signature, wrong address", func(c *scenario) {
+		s := c.vote()
+		s.Signature, s.ValidatorAddress = make([]byte, 65), people[200].address
+	}},
 	{"address short", func(c *scenario) { c.vote().ValidatorAddress = []byte{1} }},
 	{"vote time", func(c *scenario) { s := c.vote(); s.Timestamp = s.Timestamp.Add(1) }},
 	{"vote time zero", func(c *scenario) { c.vote().Timestamp = time.Time{} }},

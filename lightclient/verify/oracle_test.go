@@ -367,8 +367,12 @@ func (c *scenario) compareStep(t testing.TB, s step, seen tallyOf) {
 	if got := ours == nil; got != want {
 		t.Fatalf("%s: %v\ntheirs: %v\n  ours: %v\nstricter: %q", s.name, c.story, theirs, ours, strict)
 	}
-	if len(c.story) > 0 && (c.theirs(s) == nil) != (theirs == nil) {
-		seen["  they alone refuse: an address that nobody signed"]++
+	if bare := c.theirs(s) == nil; len(c.story) > 0 && bare != (theirs == nil) {
+		if bare {
+			seen["  they alone accept: a wrong signature behind a wrong address"]++
+		} else {
+			seen["  they alone refuse: an address that nobody signed"]++
+		}
 	}
 	// Whatever a caller branches on must be the same too, where both got that
 	// far: a set or votes that do not fit are found by us before any signature.

@@ -1,0 +1,170 @@
+package chain_test
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	abci "github.com/cometbft/cometbft/abci/types"
+	"github.com/cometbft/cometbft/crypto/encoding"
+	"github.com/cometbft/cometbft/crypto/secp256k1eth"
+
+	"github.com/confab-chat/confab/chain"
+	"github.com/confab-chat/confab/chain/store"
+	"github.com/confab-chat/confab/internal/namescript"
+	"github.com/confab-chat/confab/namesvc"
+	"github.com/confab-chat/confab/namesvc/statetree"
+)
+
+// TestScripts_OnTheApp runs every name script on the ABCI application in this
+// process, and after each block compares its root with that of the bare law.
+func TestScripts_OnTheApp(t *testing.T) {
+	paths, err := filepath.Glob("../namesvc/testdata/scripts/*.txt")
+	if err != nil || len(paths) == 0 {
+		t.Fatalf("no scripts found: %v", err)
+	}
+	for _, path := range paths {
+		t.Run(strings.TrimSuffix(filepath.Base(path), ".txt"), func(t *testing.T) {
+			text, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			s, err := namescript.Parse(string(text))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := namescript.Run(s, newMachine(t, s.Params)); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// machine is the app in this process with a bare law beside it.
+type machine struct {
+	app    *chain.App
+	store  *store.Store
+	fs     vfs.FS
+	twin   *namescript.Law
+	params namesvc.Params
+	height uint64
+	time   uint64
+}
+
+var ctx = context.Background()
+
+const begins = 1767225600 // 2026-01-01 00:00:00 UTC
+
+func newMachine(t testing.TB, p namesvc.Params) *machine {
+	t.Helper()
+	m := &machine{fs: vfs.NewMem(), params: p, time: begins}
+	m.open(t)
+	var validators []namesvc.Validator
+	var updates []abci.ValidatorUpdate
+	for i := range 4 {
+		k := secp256k1eth.GenPrivKeySecp256k1Eth([]byte{byte(i)}).PubKey()
+		pk, err := encoding.PubKeyToProto(k)
+		if err != nil {
+			t.Fatal(err)
+		}
+		updates = append(updates, abci.ValidatorUpdate{PubKey: pk, Power: 10})
+		validators = append(validators, namesvc.Validator{Key: [33]byte(k.Bytes()), Power: 10})
+	}
+	state, err := json.Marshal(chain.AppState{Params: p})
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := time.Unix(begins, 0).UTC()
+	res, err := m.app.InitChain(ctx, &abci.RequestInitChain{
+		Time: at, ChainId: p.Chain, InitialHeight: 1, AppStateBytes: state, Validators: updates,
+		ConsensusParams: consensusParams(),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.twin, err = namescript.BeginLaw(p, validators, chain.Seed(p.Chain, at, state), begins)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if root := m.twin.Root(); string(res.AppHash) != string(root[:]) {
+		t.Fatalf("genesis: the app's root is %x, the law's %x", res.AppHash, root)
+	}
+	return m
+}
+
+func (m *machine) open(t testing.TB) {
+	t.Helper()
+	s, err := store.Open("state", store.Options{Chain: m.params.Chain, FS: m.fs})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	app, err := chain.New(s, m.params.Chain, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.app, m.store = app, s
+}
+
+// Get implements namescript.Machine.
+func (m *machine) Get(k namesvc.Key) ([]byte, error) {
+	if m.height == 0 {
+		return m.twin.Get(k) // nothing is durable before block 1
+	}
+	return m.store.Get(statetree.Key(k))
+}
+
+// Head implements namescript.Machine.
+func (m *machine) Head() (height, time uint64) { return m.height, m.time }
+
+// Block implements namescript.Machine: the ops go straight into a block, also
+// those that no honest proposer would take.
+func (m *machine) Block(ops [][]byte, after uint64) ([]namesvc.Receipt, error) {
+	return m.finalize(ops, m.time+after)
+}
+
+func (m *machine) finalize(ops [][]byte, at uint64) ([]namesvc.Receipt, error) {
+	height := m.height + 1
+	hash := sha256.Sum256(fmt.Appendf(nil, "block %d", height))
+	// The vote extension comes before the block and needs the one before it.
+	if _, err := m.app.ExtendVote(ctx, &abci.RequestExtendVote{Height: int64(height), Hash: hash[:]}); err != nil {
+		return nil, err
+	}
+	res, err := m.app.FinalizeBlock(ctx, &abci.RequestFinalizeBlock{
+		Txs: ops, Hash: hash[:], Height: int64(height), Time: time.Unix(int64(at), 0),
+	})
+	if err != nil {
+		return nil, err
+	}
+	block := namesvc.Block{Height: height, Time: at, Seed: m.twin.Root()}
+	if _, err := m.app.Commit(ctx, &abci.RequestCommit{}); err != nil {
+		return nil, err
+	}
+	if rec, ok, err := m.app.Block(height); err != nil {
+		return nil, err
+	} else if ok {
+		block.Checkpoint = rec.Checkpoint
+	}
+	receipts, err := m.twin.Apply(block, ops)
+	if err != nil {
+		return nil, err
+	}
+	if root := m.twin.Root(); string(res.AppHash) != string(root[:]) {
+		return nil, fmt.Errorf("block %d: the app's root is %x, the law's %x", height, res.AppHash, root)
+	}
+	for i, r := range receipts {
+		if got := res.TxResults[i].Code; got != uint32(r.Code) {
+			return nil, fmt.Errorf("block %d: op %d: the app says %v, the law %v", height, i, namesvc.RejectCode(got), r.Code)
+		}
+	}
+	m.height, m.time = height, at
+	return receipts, nil
+}
