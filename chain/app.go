@@ -23,6 +23,7 @@ type App struct {
 	abci.BaseApplication
 	chain  string
 	store  *store.Store
+	leaves *leaves
 	logger *slog.Logger
 	parsed *parsed
 
@@ -43,6 +44,7 @@ type App struct {
 // pendingBlock is a block that has been applied and waits for Commit.
 type pendingBlock struct {
 	prepared *store.Prepared
+	changes  []statetree.Change
 	mark     Mark
 	records  []store.Record
 	due      *verify.Checkpoint // recorded in this block, or nil
@@ -80,7 +82,7 @@ const maxMark = verify.MaxHistorySize + 128
 
 // New returns the app over an open store.
 func New(s *store.Store, chain string, logger *slog.Logger) (*App, error) {
-	a := &App{chain: chain, store: s, logger: logger, parsed: newParsed(), news: make(chan struct{})}
+	a := &App{chain: chain, store: s, leaves: newLeaves(s), logger: logger, parsed: newParsed(), news: make(chan struct{})}
 	height := s.State().Height
 	if height == 0 {
 		return a, nil
@@ -95,7 +97,7 @@ func New(s *store.Store, chain string, logger *slog.Logger) (*App, error) {
 	if a.last.Height != height {
 		return nil, fmt.Errorf("open app: the state is at height %d, its mark at %d; restore the folder from a backup", height, a.last.Height)
 	}
-	p, err := readParams(storeView{s})
+	p, err := readParams(a.leaves)
 	if err != nil {
 		return nil, fmt.Errorf("open app: %w", err)
 	}
@@ -103,11 +105,6 @@ func New(s *store.Store, chain string, logger *slog.Logger) (*App, error) {
 	a.pool.reset(a.view())
 	return a, nil
 }
-
-// storeView is the durable state as the law reads it.
-type storeView struct{ s *store.Store }
-
-func (v storeView) Get(k namesvc.Key) ([]byte, error) { return v.s.Get(statetree.Key(k)) }
 
 func readParams(g namesvc.Getter) (namesvc.Params, error) {
 	b, err := g.Get(namesvc.ParamsKey())
@@ -123,7 +120,7 @@ func (a *App) view() namesvc.Getter {
 	if a.genesis != nil {
 		return a.genesis
 	}
-	return storeView{a.store}
+	return a.leaves
 }
 
 // Info implements abci.Application. It tells what is durable, no more.
@@ -228,7 +225,7 @@ func (a *App) FinalizeBlock(_ context.Context, req *abci.RequestFinalizeBlock) (
 	mark := Mark{Height: height, Time: block.Time, Hash: [32]byte(req.Hash), History: last.History.Append([32]byte(req.Hash))}
 	params, _ := a.Params()
 	a.pending = &pendingBlock{
-		prepared: prepared, mark: mark, due: checkpoint, interval: params.Checkpoint,
+		prepared: prepared, changes: changed, mark: mark, due: checkpoint, interval: params.Checkpoint,
 		records: a.records(block, mark, checkpoint, req.Txs, txs, receipts),
 	}
 	root := prepared.Root()
@@ -269,6 +266,7 @@ func (a *App) Commit(context.Context, *abci.RequestCommit) (*abci.ResponseCommit
 	if err := p.prepared.Commit(p.also(seals)); err != nil {
 		return nil, fmt.Errorf("commit block %d: %w", p.mark.Height, err)
 	}
+	a.leaves.committed(p.changes)
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.pending, a.genesis, a.last = nil, nil, p.mark

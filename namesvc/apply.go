@@ -65,7 +65,7 @@ func ApplyBlock(rules uint32, v View, b Block, txs []*Tx) ([]Receipt, error) {
 		return nil, fmt.Errorf("apply block %d: %w", b.Height, reject(UnknownRules, "it is %d, this program knows %d", rules, Rules))
 	}
 	l := &law{block: b, state: v, view: NewOverlay(v)}
-	if err := l.load(ParamsKey(), &l.params, maxParams); err != nil {
+	if err := l.load(ParamsKey(), &l.params); err != nil {
 		return nil, fmt.Errorf("apply block %d: %w", b.Height, err)
 	}
 	if err := l.checkpoint(b.Checkpoint); err != nil {
@@ -136,7 +136,7 @@ func (l *law) order(txs []*Tx) ([]int, error) {
 			continue
 		}
 		var c commitLeaf
-		err := l.load(CommitKey(tx.hash), &c, maxCommitLeaf)
+		err := l.load(CommitKey(tx.hash), &c)
 		if err != nil && !errors.Is(err, errAbsent) {
 			return nil, err
 		}
@@ -157,7 +157,7 @@ func (l *law) checkpoint(c *Checkpoint) error {
 		return nil
 	}
 	var m Meter
-	if err := l.load(MeterKey(), &m, maxMeter); err != nil {
+	if err := l.load(MeterKey(), &m); err != nil {
 		return err
 	}
 	if c.Number != m.Checkpoint+1 {
@@ -377,14 +377,13 @@ var errAbsent = errors.New("leaf is absent")
 
 // Bounds of the law's own small leaves, in bytes.
 const (
-	maxCommitLeaf = 32
 	maxMeter      = 64
 	maxCheckpoint = 80
 )
 
 // load reads and decodes a leaf. What it finds was written by this package, so
 // a decoding error means a damaged state.
-func (l *law) load(k Key, into any, limit int) error {
+func (l *law) load(k Key, into any) error {
 	b, err := l.view.Get(k)
 	if err != nil {
 		return err
@@ -392,7 +391,7 @@ func (l *law) load(k Key, into any, limit int) error {
 	if b == nil {
 		return errAbsent
 	}
-	if err := wire.Decode(b, into, limit); err != nil {
+	if err := wire.Recall(b, into); err != nil {
 		return fmt.Errorf("leaf %x is damaged: %w", k[:6], err)
 	}
 	return nil
@@ -401,7 +400,7 @@ func (l *law) load(k Key, into any, limit int) error {
 // entry returns an account's entry, or nil if it is not on the chain.
 func (l *law) entry(id AccountID) (*Entry, error) {
 	var e Entry
-	err := l.load(AccountKey(id), &e, MaxEntry)
+	err := l.load(AccountKey(id), &e)
 	if errors.Is(err, errAbsent) {
 		return nil, nil
 	}
@@ -414,5 +413,5 @@ func (l *law) devices(e *Entry) (Devices, error) {
 	if e.DeviceSeq == 0 {
 		return d, nil
 	}
-	return d, l.load(DevicesKey(e.Account), &d, MaxDevicesLeaf)
+	return d, l.load(DevicesKey(e.Account), &d)
 }

@@ -34,14 +34,14 @@ func (l *law) commit(tx *Tx) error {
 		return err
 	}
 	var known commitLeaf
-	switch err := l.load(CommitKey(c.Hash), &known, maxCommitLeaf); {
+	switch err := l.load(CommitKey(c.Hash), &known); {
 	case err == nil:
 		return reject(CommitExists, "")
 	case !errors.Is(err, errAbsent):
 		return err
 	}
 	var m Meter
-	if err := l.load(MeterKey(), &m, maxMeter); err != nil {
+	if err := l.load(MeterKey(), &m); err != nil {
 		return err
 	}
 	if err := l.pay(tx, m); err != nil {
@@ -75,7 +75,7 @@ func (l *law) pay(tx *Tx, m Meter) error {
 		return reject(StaleCheckpoint, "it is %d, the newest is %d", c.Checkpoint, m.Checkpoint)
 	}
 	var cp Checkpoint
-	if err := l.load(CheckpointKey(c.Checkpoint), &cp, maxCheckpoint); err != nil {
+	if err := l.load(CheckpointKey(c.Checkpoint), &cp); err != nil {
 		return err
 	}
 	want := RequiredBits(l.params, m, l.block.Time)
@@ -91,11 +91,11 @@ func (l *law) pay(tx *Tx, m Meter) error {
 func (l *law) sweep(m *Meter) error {
 	for n := 0; n < sweep && m.Oldest < m.Next; n++ {
 		var hash [32]byte
-		if err := l.load(queueKey(m.Oldest), &hash, 40); err != nil {
+		if err := l.load(queueKey(m.Oldest), &hash); err != nil {
 			return err
 		}
 		var leaf commitLeaf
-		if err := l.load(CommitKey(hash), &leaf, maxCommitLeaf); err != nil {
+		if err := l.load(CommitKey(hash), &leaf); err != nil {
 			return err
 		}
 		if l.block.Height <= leaf.Height+l.params.Reveal {

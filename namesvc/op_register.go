@@ -98,7 +98,7 @@ func (l *law) registerAlias(e *Entry, by authority, tx *Tx, body *Registration) 
 // one came through.
 func (l *law) use(commit [32]byte) error {
 	var c commitLeaf
-	switch err := l.load(CommitKey(commit), &c, maxCommitLeaf); {
+	switch err := l.load(CommitKey(commit), &c); {
 	case errors.Is(err, errAbsent):
 		return reject(NoCommit, "")
 	case err != nil:
@@ -148,7 +148,7 @@ func (l *law) take(e *Entry, h Handle) error {
 // why there can be none now.
 func (l *law) available(h Handle) (uint32, error) {
 	var leaf HandleLeaf
-	switch err := l.load(HandleKey(h.Skeleton()), &leaf, maxHandleLeaf); {
+	switch err := l.load(HandleKey(h.Skeleton()), &leaf); {
 	case errors.Is(err, errAbsent):
 		return 1, nil
 	case err != nil:
@@ -196,6 +196,6 @@ func (l *law) retire(e *Entry, h Handle, at uint64) error {
 // leaseLeaf returns the leaf of a lease's handle, and whether it still is that
 // of this account's lease.
 func (l *law) leaseLeaf(id AccountID, lease Lease) (mine bool, leaf HandleLeaf, err error) {
-	err = l.load(HandleKey(lease.Handle.Skeleton()), &leaf, maxHandleLeaf)
+	err = l.load(HandleKey(lease.Handle.Skeleton()), &leaf)
 	return err == nil && leaf.Account == id && leaf.Generation == lease.Generation, leaf, err
 }

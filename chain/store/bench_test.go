@@ -94,8 +94,8 @@ func (x *bench) commit(b *testing.B, changes []statetree.Change) {
 	}
 }
 
-// BenchmarkBlock is a block of 1,000 updates of random names, durable, with 100
-// heights kept: b.N should be some hundreds, so that heights leave the window.
+// BenchmarkBlock is a block of 1,000 updates of random names, each read before
+// it is changed, durable, with 100 heights kept: b.N should be some hundreds, so that heights leave the window.
 func BenchmarkBlock(b *testing.B) {
 	for _, names := range benchSizes() {
 		b.Run(fmt.Sprintf("names=%d", names), func(b *testing.B) {
@@ -107,10 +107,62 @@ func BenchmarkBlock(b *testing.B) {
 				changes := x.block()
 				b.StartTimer()
 				before := cpu()
+				for i := range changes {
+					if v, err := x.Get(changes[i].Key); err != nil || v == nil {
+						b.Fatal(v, err)
+					}
+				}
 				x.commit(b, changes)
 				used += cpu() - before
 			}
 			b.ReportMetric(float64(used.Microseconds())/1000/float64(b.N), "cpu-ms/block")
+		})
+	}
+}
+
+// BenchmarkProof is what a server does for one look-up: the value and the proof
+// of a random name at the height before the newest, encoded. Its baseline is to
+// read the value alone.
+func BenchmarkProof(b *testing.B) {
+	for _, names := range benchSizes() {
+		b.Run(fmt.Sprintf("names=%d", names), func(b *testing.B) {
+			x := openBench(b, names)
+			for range 20 {
+				x.commit(b, x.block())
+			}
+			r, err := x.At(x.height - 1)
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer r.Close()
+			serve := func(prove bool) {
+				k := x.pick()
+				v, err := r.Get(k)
+				if err != nil || v == nil {
+					b.Fatal(v, err)
+				}
+				if !prove {
+					return
+				}
+				p, err := r.Prove(k)
+				if err == nil {
+					_, err = p.MarshalBinary()
+				}
+				if err != nil {
+					b.Fatal(err)
+				}
+			}
+			for range names / 10 { // fill Pebble's cache
+				serve(false)
+			}
+			var read, proof time.Duration
+			b.ReportAllocs()
+			b.ResetTimer()
+			for range b.N {
+				serve(true)
+			}
+			_ = read
+			_ = proof
 		})
 	}
 }

@@ -1,6 +1,8 @@
 package store
 
 import (
+	"bytes"
+	"slices"
 	"sync/atomic"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -8,25 +10,31 @@ import (
 	"github.com/confab-chat/confab/namesvc/statetree"
 )
 
-// A pageCache holds the pages near the root, which every proof passes through,
-// in their newest versions. There are few enough of them (4,369) to hold them
-// all, so nothing is ever evicted: it is filled when a store opens and follows
+// A pageCache holds the upper pages of the tree, which proofs and updates pass
+// through, in the versions of the newest few heights. It holds all of them down
+// to a depth, so nothing is evicted: it is filled when a store opens and follows
 // each commit, and a reader finds in it what it needs or the page is on disk.
 // Reading takes no lock.
 type pageCache struct {
 	pages [cachedPages]atomic.Pointer[[]pageVersion] // nil: no version at all
+	// written has what the last commits wrote, to be trimmed when its turn comes.
+	written [cachedHeights][]statetree.PageID
 }
 
-// cachedDepth is the depth of the lowest pages held. A further level would take
-// 50 MB at a million names, to save each proof one read of a few microseconds.
+// cachedDepth is the depth of the lowest pages held: the whole tree of 100,000
+// names (12 MB), and all but its lowest pages at a million (55 MB) and above
+// (80 MB at most). One level less would cost each update at 100,000 names one
+// seek more, one level more would have no bound worth the name.
 const cachedDepth = 4
 
-const cachedPages = 1 + 16 + 16*16 + 16*16*16 + 65536
+const cachedPages = 1 + 16 + 16*16 + 16*16*16 + 16*16*16*16
 
-// cachedVersions bounds the versions held of one page. Proofs are asked for at
-// the newest heights: the header of a height carries the root of the one before.
-const cachedVersions = 8
+// cachedHeights is for how many heights a page that changes is held. Proofs are
+// asked for at the newest: the header of a height carries the root of the one
+// before.
+const cachedHeights = 8
 
+// A pageVersion is a page as a height wrote it.
 type pageVersion struct {
 	height uint64
 	data   []byte // nil: deleted
@@ -62,15 +70,37 @@ func (c *pageCache) get(id statetree.PageID, height uint64) (at uint64, data []b
 	return 0, nil, false
 }
 
-// put adds a newer version of a page. Only one goroutine may put.
-func (c *pageCache) put(id statetree.PageID, v pageVersion) {
-	slot := c.slot(id)
-	if slot == nil {
-		return
+// commit adds the pages that a height wrote. Only one goroutine may do so.
+func (c *pageCache) commit(height uint64, writes []statetree.PageWrite) {
+	turn := &c.written[height%cachedHeights]
+	for _, id := range *turn {
+		c.trim(id, height)
 	}
-	versions := []pageVersion{v}
-	if old := slot.Load(); old != nil {
-		versions = append(versions, (*old)[:min(len(*old), cachedVersions-1)]...)
+	*turn = (*turn)[:0]
+	for _, w := range writes {
+		slot := c.slot(w.ID)
+		if slot == nil {
+			continue
+		}
+		versions := []pageVersion{{height, w.Data}}
+		if old := slot.Load(); old != nil {
+			versions = append(versions, *old...)
+		}
+		slot.Store(&versions)
+		*turn = append(*turn, w.ID)
+	}
+}
+
+// trim forgets the versions of a page that only heights before the newest few
+// can see.
+func (c *pageCache) trim(id statetree.PageID, height uint64) {
+	slot := c.slot(id)
+	versions := *slot.Load()
+	for i, v := range versions {
+		if v.height+cachedHeights <= height {
+			versions = slices.Clone(versions[:i+1])
+			break
+		}
 	}
 	slot.Store(&versions)
 }
@@ -95,11 +125,10 @@ func (c *pageCache) fill(db *pebble.DB) error {
 		if err != nil {
 			return err
 		}
-		v := pageVersion{height: height}
-		if len(data) > 0 {
-			v.data = append([]byte(nil), data...)
+		if len(data) == 0 {
+			data = nil
 		}
-		c.put(id, v)
+		c.slot(id).Store(&[]pageVersion{{height, bytes.Clone(data)}})
 	}
 	return it.Error()
 }

@@ -101,7 +101,7 @@ func (r *Reader) checkVersions(kept heights) error {
 		return err
 	}
 	defer r.view.release(it)
-	waiting, err := keptVersions(it, kept)
+	waiting, err := waitingVersions(it, kept)
 	if err != nil {
 		return err
 	}
@@ -113,25 +113,26 @@ func (r *Reader) checkVersions(kept heights) error {
 	return nil
 }
 
-// keptVersions reads which versions are kept for marks: the height of the mark
-// by the key of the version.
-func keptVersions(it *pebble.Iterator, kept heights) (map[string]uint64, error) {
-	versions := make(map[string]uint64)
+// waitingVersions returns the keys of the versions that are kept for released
+// marks, and checks that there are none for what is no mark.
+func waitingVersions(it *pebble.Iterator, kept heights) (map[string]bool, error) {
+	waiting := make(map[string]bool)
 	for ok := it.SeekGE([]byte{keptSpace}); ok && it.Key()[0] == keptSpace; ok = it.Next() {
 		key := it.Key()
 		if len(key) < 1+2*heightSize {
 			return nil, fmt.Errorf("%w: key %x is too short", ErrDamaged, key)
 		}
 		mark := binary.BigEndian.Uint64(key[1:])
-		if !kept.isMarked(mark) && !slices.Contains(kept.released, mark) {
+		if slices.Contains(kept.released, mark) {
+			waiting[string(key[1+heightSize:])] = true
+		} else if !kept.isMarked(mark) {
 			return nil, fmt.Errorf("%w: key %x is kept for a height that is not marked", ErrDamaged, key)
 		}
-		versions[string(key[1+heightSize:])] = mark
 	}
-	return versions, it.Error()
+	return waiting, it.Error()
 }
 
-func (r *Reader) checkSpace(it *pebble.Iterator, space byte, kept heights, waiting map[string]uint64) error {
+func (r *Reader) checkSpace(it *pebble.Iterator, space byte, kept heights, waiting map[string]bool) error {
 	var last []byte // prefix of the version before, which is newer if it is the same
 	var replaced uint64
 	deleted := false
@@ -150,8 +151,7 @@ func (r *Reader) checkSpace(it *pebble.Iterator, space byte, kept heights, waiti
 			}
 			last, replaced = bytes.Clone(prefix), r.height+1
 		}
-		mark, waits := waiting[string(key)]
-		if !kept.sees(height, replaced) && !(waits && !kept.isMarked(mark)) {
+		if !kept.sees(height, replaced) && !waiting[string(key)] {
 			return fmt.Errorf("%w: no kept height sees key %x", ErrDamaged, key)
 		}
 		value, err := it.ValueAndErr()

@@ -61,10 +61,13 @@ func (p *Prepared) findOverwritten(c *cursor) error {
 		p.overwritten = append(p.overwritten, c.seen[id])
 	}
 	for i := range p.delta.Values {
-		c.buf = appendValuePrefix(c.buf[:0], &p.delta.Values[i].Key)
-		at, _, err := c.version()
-		if err != nil {
-			return err
+		key := &p.delta.Values[i].Key
+		at, ok := c.view.writtenAt(*key)
+		if !ok {
+			var err error
+			if at, _, err = c.value(key); err != nil {
+				return err
+			}
 		}
 		p.overwritten = append(p.overwritten, at)
 	}
@@ -113,9 +116,7 @@ func (p *Prepared) Commit(also Also) error {
 		s.mu.Unlock()
 		return fmt.Errorf("commit height %d: %w", p.height, err)
 	}
-	for _, w := range p.delta.Pages {
-		s.pages.put(w.ID, pageVersion{height: p.height, data: w.Data})
-	}
+	s.pages.commit(p.height, p.delta.Pages)
 	return s.advance(State{Height: p.height, Root: p.delta.Root}, b.kept)
 }
 
@@ -128,6 +129,8 @@ func (s *Store) writable(base State) error {
 		return ErrClosed
 	case s.broken != nil:
 		return s.broken
+	case s.background.err() != nil:
+		return fmt.Errorf("%w: %w", ErrBroken, s.background.err())
 	case s.state != base:
 		return fmt.Errorf("%w: it was made for height %d, the newest is %d", ErrStale, base.Height+1, s.state.Height)
 	}

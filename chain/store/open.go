@@ -1,7 +1,6 @@
 package store
 
 import (
-	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -19,12 +18,18 @@ import (
 // format is the version of the layout that keys.go describes.
 const format = 1
 
-// Sizes of the database's buffers.
+// Sizes in the database.
 const (
+	// defaultCache holds the values of 100,000 names in the versions of a busy
+	// window.
 	defaultCache = 128 << 20
 	// memTable takes some dozens of full blocks, so that what they write is
-	// sorted in memory before it goes to disk.
+	// sorted in memory before it goes to disk. It is allocated as it fills.
 	memTable = 64 << 20
+	// bloomBits for each key let one look-up in a hundred read a block in vain.
+	bloomBits = 10
+	// indexBlock gives a table one index block instead of a tree of them.
+	indexBlock = 256 << 10
 )
 
 // identityRecord follows the byte of the format in the identity record.
@@ -105,9 +110,11 @@ func openDatabase(dir string, o Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
+	background := &health{logger: o.Logger}
 	options := &pebble.Options{
 		CacheSize:          o.CacheBytes,
 		Comparer:           newComparer(),
+		EventListener:      background.listener(),
 		FormatMajorVersion: pebble.FormatTableFormatV6,
 		FS:                 o.FS,
 		Lock:               lock,
@@ -115,8 +122,8 @@ func openDatabase(dir string, o Options) (*Store, error) {
 		MemTableSize:       memTable,
 	}
 	for i := range options.Levels {
-		options.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
-		options.Levels[i].IndexBlockSize = 256 << 10
+		options.Levels[i].FilterPolicy = bloom.FilterPolicy(bloomBits)
+		options.Levels[i].IndexBlockSize = indexBlock
 	}
 	db, err := pebble.Open(dir, options)
 	if err != nil {
@@ -124,10 +131,11 @@ func openDatabase(dir string, o Options) (*Store, error) {
 		return nil, err
 	}
 	return &Store{
-		db:    db,
-		lock:  lock,
-		views: make(map[*view]bool),
-		kept:  heights{roots: make(map[uint64][32]byte)},
+		db:         db,
+		lock:       lock,
+		background: background,
+		views:      make(map[*view]bool),
+		kept:       heights{roots: make(map[uint64][32]byte)},
 	}, nil
 }
 
@@ -212,31 +220,4 @@ func (s *Store) loadHeights() error {
 		s.kept.roots[h] = [32]byte(value[1:])
 	}
 	return it.Error()
-}
-
-// pebbleLogger is how Pebble speaks. It calls Fatalf where it cannot go on, and
-// relies on it not to return.
-type pebbleLogger struct{ logger *slog.Logger }
-
-// fatalError is what Fatalf panics with. In the goroutine of a commit, that is
-// for a log that cannot be written, [Store.apply] makes an error of it. In the
-// background, where a table or the manifest cannot be written, it ends the
-// process, which loses nothing: the folder opens again at the last commit.
-type fatalError string
-
-func (e fatalError) Error() string { return string(e) }
-
-func (l pebbleLogger) Infof(format string, args ...any) { l.log(slog.LevelDebug, format, args) }
-
-func (l pebbleLogger) Errorf(format string, args ...any) { l.log(slog.LevelError, format, args) }
-
-func (l pebbleLogger) Fatalf(format string, args ...any) {
-	l.log(slog.LevelError, format, args)
-	panic(fatalError(fmt.Sprintf(format, args...)))
-}
-
-func (l pebbleLogger) log(level slog.Level, format string, args []any) {
-	if l.logger.Enabled(context.Background(), level) {
-		l.logger.Log(context.Background(), level, "database: "+fmt.Sprintf(format, args...))
-	}
 }

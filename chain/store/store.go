@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -27,9 +28,10 @@ var (
 	// ErrStale reports a Prepared that does not continue the newest state: it
 	// was committed already, or another one was.
 	ErrStale = errors.New("prepared block does not follow the newest state")
-	// ErrBroken reports a store after a write that failed. What it held before
-	// can still be read; it takes no further block until it is opened again.
-	ErrBroken = errors.New("store failed while writing")
+	// ErrBroken reports that the disk failed while a block was written, or fails
+	// in the background. What was there before can still be read. After a block
+	// that failed, the store takes no other until it is opened again.
+	ErrBroken = errors.New("store cannot write to its disk")
 )
 
 // Options says how to open a store.
@@ -56,10 +58,11 @@ type State struct {
 // A Store is one open folder. Its methods may be called from any goroutine;
 // blocks are committed one after the other.
 type Store struct {
-	db      *pebble.DB
-	lock    *pebble.Lock
-	pages   pageCache
-	writing sync.Mutex // held while a block is written
+	db         *pebble.DB
+	lock       *pebble.Lock
+	background *health
+	pages      pageCache
+	writing    sync.Mutex // held while a block is written
 
 	mu     sync.Mutex
 	state  State
@@ -84,8 +87,17 @@ func (s *Store) Get(key statetree.Key) ([]byte, error) {
 		return nil, fmt.Errorf("read key %s: %w", key, err)
 	}
 	defer s.drop(v)
-	r := Reader{store: s, view: v, height: state.Height}
-	return r.Get(key)
+	c, err := v.cursor(&s.pages, state.Height)
+	if err != nil {
+		return nil, fmt.Errorf("read key %s: %w", key, err)
+	}
+	defer c.close()
+	at, data, err := c.value(&key)
+	if err != nil {
+		return nil, err
+	}
+	v.wrote(key, at)
+	return bytes.Clone(data), nil
 }
 
 // Heights returns the heights that can be read: all from oldest to newest, and

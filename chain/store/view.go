@@ -20,14 +20,21 @@ type view struct {
 	out   int // iterators in use
 	users int // the store and Readers
 	shut  bool
+	// written has, of values read in the newest state, the heights that wrote
+	// them: whoever changes a value has read it, and a commit asks for that.
+	written map[statetree.Key]uint64
 }
 
 // maxIdle bounds the iterators that a view keeps for the next reader. More than
 // this many at once means far more readers than cores.
 const maxIdle = 64
 
+// maxWritten bounds what a view remembers: more than the values that a block of
+// 2 MiB can change.
+const maxWritten = 1 << 14
+
 func newView(db *pebble.DB) *view {
-	v := &view{snap: db.NewSnapshot(), users: 1}
+	v := &view{snap: db.NewSnapshot(), users: 1, written: make(map[statetree.Key]uint64)}
 	v.quiet.L = &v.mu
 	return v
 }
@@ -100,6 +107,23 @@ func (v *view) iterator() (*pebble.Iterator, error) {
 	return it, nil
 }
 
+// wrote remembers the height that wrote the newest version of a value.
+func (v *view) wrote(key statetree.Key, height uint64) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if len(v.written) < maxWritten {
+		v.written[key] = height
+	}
+}
+
+// writtenAt returns what wrote was told.
+func (v *view) writtenAt(key statetree.Key) (height uint64, ok bool) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	height, ok = v.written[key]
+	return height, ok
+}
+
 func (v *view) release(it *pebble.Iterator) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -153,12 +177,18 @@ func (c *cursor) Page(id statetree.PageID) ([]byte, error) {
 
 // Get implements [statetree.Store].
 func (c *cursor) Get(key statetree.Key) ([]byte, error) {
-	c.buf = appendValuePrefix(c.buf[:0], &key)
-	_, data, err := c.version()
+	_, data, err := c.value(&key)
+	return data, err
+}
+
+// value returns a value as of the cursor's height and the height that wrote it.
+func (c *cursor) value(key *statetree.Key) (at uint64, data []byte, err error) {
+	c.buf = appendValuePrefix(c.buf[:0], key)
+	at, data, err = c.version()
 	if err != nil {
-		return nil, fmt.Errorf("value of key %s as of height %d: %w", key, c.height, err)
+		return 0, nil, fmt.Errorf("value of key %s as of height %d: %w", key, c.height, err)
 	}
-	return data, nil
+	return at, data, nil
 }
 
 // version returns the version as of the cursor's height of the page or value

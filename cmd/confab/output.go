@@ -24,8 +24,9 @@ const (
 	exitStopped = 130 // the person stopped it; what shells say of Ctrl-C
 )
 
-// usageError says that the command line itself is wrong. Its text begins with
-// the command: "confab account new: …".
+// usageError says that the command line itself is wrong. If its text begins with
+// the command, as in "confab account new: …", the program's name is not put
+// before it again.
 type usageError struct{ text string }
 
 func (e *usageError) Error() string { return e.text }
@@ -93,7 +94,7 @@ func (e *env) report(err error, asJSON bool) int {
 		return status
 	}
 	line := err.Error()
-	if u := (*usageError)(nil); !errors.As(err, &u) {
+	if u := (*usageError)(nil); !errors.As(err, &u) || !strings.HasPrefix(line, program) {
 		line = program + ": " + line
 	}
 	fmt.Fprintln(e.stderr, e.paint(e.stderrTerminal, red, program)+strings.TrimPrefix(line, program))

@@ -23,7 +23,7 @@ func TestAccountRestore_TakesWhatALookupFound(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	find := func(c *call, handle string) (keyring.Identity, error) {
+	var find finder = func(c *call, handle string) (keyring.Identity, error) {
 		if handle != "alice" {
 			return keyring.Identity{}, wire.Errorf(wire.NotFound, "@%s is not registered", handle)
 		}
@@ -60,5 +60,16 @@ func TestAccountRestore_TakesWhatALookupFound(t *testing.T) {
 	}
 	if _, help := restore("--help"); !strings.Contains(help, "--handle HANDLE") || !strings.Contains(help, "looked up on the chain") {
 		t.Errorf("the help does not tell:\n%s", help)
+	}
+	// A program that cannot look anything up does not offer it.
+	find = nil
+	if _, help := restore("--help"); strings.Contains(help, "--handle") {
+		t.Errorf("the help promises too much:\n%s", help)
+	}
+	if status, out := restore("--handle", "alice"); status != 2 || !strings.Contains(out, "there is no flag --handle") {
+		t.Errorf("status %d\n%s", status, out)
+	}
+	if status, out := restore(); status != 2 || strings.Contains(out, "--handle") {
+		t.Errorf("status %d\n%s", status, out)
 	}
 }

@@ -17,12 +17,18 @@ type tty struct {
 }
 
 func newTTY(in, out *os.File) *tty {
-	line := term.NewTerminal(struct {
+	t := &tty{in: in, out: out}
+	t.begin()
+	return t
+}
+
+// begin begins with an empty line.
+func (t *tty) begin() {
+	t.line = term.NewTerminal(struct {
 		io.Reader
 		io.Writer
-	}{in, out}, "")
-	line.History = forgetful{}
-	return &tty{in: in, out: out, line: line}
+	}{t.in, t.out}, "")
+	t.line.History = forgetful{}
 }
 
 func (t *tty) ask(prompt string) (string, error) {
@@ -49,6 +55,7 @@ func (t *tty) raw(read func() (string, error)) (text string, err error) {
 	switch {
 	case errors.Is(err, io.EOF): // Ctrl-C, Ctrl-D, or the terminal is gone
 		t.out.WriteString("\r\n")
+		t.begin() // or what was typed so far would begin the next answer
 		return "", errStopped
 	case errors.Is(err, term.ErrPasteIndicator):
 		err = nil

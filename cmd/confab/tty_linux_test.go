@@ -135,13 +135,13 @@ func TestTTY_MakesAnAccountWithoutShowingThePassphrase(t *testing.T) {
 	if flags(t, program) != before {
 		t.Error("the terminal is not as it was")
 	}
-	if !strings.Contains(stdout.String(), "name     me") {
-		t.Errorf("stdout is %q", stdout.String())
+	if result := (said{stdout: stdout.String()}); !result.shows("name", "me") {
+		t.Errorf("stdout is %q", result.stdout)
 	}
 }
 
 func TestTTY_IsPutRightWhenTheQuestionIsStopped(t *testing.T) {
-	for name, key := range map[string]string{"Ctrl-C": "\x03", "Ctrl-D": "\x04"} {
+	for name, key := range map[string]string{"Ctrl-C": "half an answer\x03", "Ctrl-D": "\x04"} {
 		screen, program := openPTY(t)
 		before := flags(t, program)
 		if before&sys.ECHO == 0 {
@@ -166,6 +166,16 @@ func TestTTY_IsPutRightWhenTheQuestionIsStopped(t *testing.T) {
 			if flags(t, program) != before {
 				t.Errorf("%s: the terminal is not as it was", name)
 			}
+		}
+		at := len(seen.until(0, ""))
+		answer := make(chan string, 1)
+		go func() { text, _ := person.ask("again: "); answer <- text }()
+		seen.until(at, "again: ")
+		if _, err := screen.WriteString("whole\r"); err != nil {
+			t.Fatal(err)
+		}
+		if text := <-answer; text != "whole" {
+			t.Errorf("%s: the next answer is %q", name, text)
 		}
 	}
 }

@@ -138,6 +138,16 @@ func (s said) fails(status int, words ...string) said {
 	return s
 }
 
+// shows reports whether the result has this row.
+func (s said) shows(name, value string) bool {
+	for line := range strings.Lines(s.stdout) {
+		if strings.Join(strings.Fields(line), " ") == name+" "+value {
+			return true
+		}
+	}
+	return false
+}
+
 func (s said) decode(v any) {
 	s.t.Helper()
 	if strings.Count(s.stdout, "\n") != 1 {

@@ -21,7 +21,7 @@ const (
 	// MaxLeaves bounds the leaves: a handle, its entry, its devices, and some
 	// of the chain's own.
 	MaxLeaves = 8
-	// maxAbout bounds the note in bytes.
+	// maxAbout bounds the note in bytes: an account id has 64.
 	maxAbout = 80
 )
 
@@ -80,8 +80,10 @@ func Decode(data []byte) (Bundle, error) {
 		return Bundle{}, wire.Errorf(wire.Invalid, "bundle: it has %d heads, 1 to %d are allowed", len(b.Steps), MaxSteps)
 	case len(b.Leaves) > MaxLeaves:
 		return Bundle{}, wire.Errorf(wire.Invalid, "bundle: it has %d leaves, at most %d are allowed", len(b.Leaves), MaxLeaves)
-	case len(b.About) > maxAbout || len(b.Anchor) != 0:
-		return Bundle{}, wire.Errorf(wire.Invalid, "bundle: a field is out of its bounds")
+	case !note(b.About):
+		return Bundle{}, wire.Errorf(wire.Invalid, "bundle: what it says it is about must be printable ASCII, at most %d characters", maxAbout)
+	case len(b.Anchor) != 0:
+		return Bundle{}, wire.Errorf(wire.Invalid, "bundle: it carries an anchor, which version %d does not know", Version)
 	}
 	for _, l := range b.Leaves {
 		if len(l.ID) > maxID {
@@ -89,6 +91,17 @@ func Decode(data []byte) (Bundle, error) {
 		}
 	}
 	return b, nil
+}
+
+// note reports whether a text can be About. It ends on terminals, so it has no
+// control characters.
+func note(text string) bool {
+	for _, c := range []byte(text) {
+		if c < ' ' || c > '~' {
+			return false
+		}
+	}
+	return len(text) <= maxAbout
 }
 
 // Head returns the last head of the path, the one the leaves are proven under.

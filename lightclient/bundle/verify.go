@@ -107,18 +107,40 @@ func (t Trust) maxAge() time.Duration {
 	return t.MaxAge
 }
 
-// follow walks the path from what is trusted to the last head.
+// follow walks the path to the last head, from what the reader knows if that
+// leads there, else from the pin. Both are tried because validators may have
+// come back: the pin's may have signed what the known ones did not.
 func follow(b Bundle, t Trust, now time.Time) (verify.Trust, error) {
-	at, err := start(b, t)
-	if err != nil {
+	var known error
+	if t.Known != nil && b.Steps[0].Head.Header.Height >= t.Known.Height {
+		head, err := walk(b, *t.Known, t, now)
+		if err == nil || b.Origin == nil || errors.Is(err, verify.ErrConflict) {
+			return head, err
+		}
+		known = err
+	}
+	pinned, err := open(b, t)
+	switch {
+	case err != nil && known != nil:
+		return verify.Trust{}, known
+	case err != nil:
 		return verify.Trust{}, err
 	}
+	return walk(b, pinned, t, now)
+}
+
+// walk advances from one head of the path to the next. A path that passes by
+// what the reader knows must pass through it.
+func walk(b Bundle, at verify.Trust, t Trust, now time.Time) (verify.Trust, error) {
 	for _, s := range b.Steps {
 		set := at.Validators
 		if s.Validators != nil {
 			set = *s.Validators
 		}
 		next, err := verify.Advance(at, s.Head, set, now, t.Rules)
+		if k := t.Known; err == nil && k != nil && next.Height == k.Height && next.Hash != k.Hash {
+			err = &verify.ConflictError{Trusted: *k, Head: s.Head, Validators: set}
+		}
 		if err != nil {
 			return verify.Trust{}, fmt.Errorf("verify bundle: %w", err)
 		}
@@ -127,17 +149,13 @@ func follow(b Bundle, t Trust, now time.Time) (verify.Trust, error) {
 	return at, nil
 }
 
-// start returns the trust that the path begins with: what the reader knows, if
-// the path lies after it, else the pin, opened by the bundle's origin.
-func start(b Bundle, t Trust) (verify.Trust, error) {
-	if t.Known != nil && b.Steps[0].Head.Header.Height >= t.Known.Height {
-		return *t.Known, nil
-	}
+// open returns the trust in the pinned header, which the bundle's origin shows.
+func open(b Bundle, t Trust) (verify.Trust, error) {
 	o := b.Origin
 	switch {
 	case o == nil && t.Known != nil:
-		return verify.Trust{}, fmt.Errorf("verify bundle: %w: it is of height %d, older than what you have verified (%d), and does not carry the pinned header",
-			ErrOrigin, b.Head().Header.Height, t.Known.Height)
+		return verify.Trust{}, fmt.Errorf("verify bundle: %w: it begins at height %d, before what you have verified (%d), and does not carry the pinned header",
+			ErrOrigin, b.Steps[0].Head.Header.Height, t.Known.Height)
 	case o == nil:
 		return verify.Trust{}, fmt.Errorf("verify bundle: %w: it does not carry the pinned header", ErrOrigin)
 	case o.Header.ChainID != t.Pin.ChainID || o.Header.Height != t.Pin.Height || o.Header.Hash() != t.Pin.Hash:

@@ -39,8 +39,6 @@
 //     (a set taken from CometBFT's wire format may be in any);
 //   - an app hash has 32 bytes, any other hash 32 that are not all zeros, or
 //     none; a signature has 65; a chain id is UTF-8;
-//   - a commit belongs to the header beside it: it cannot name another height
-//     or block, because it does not carry them;
 //   - a vote's time is within 292 years of the header's;
 //   - a header with a time outside protobuf's years 1 to 9999, which CometBFT
 //     cannot hash, fails [Head.Check] as well, where theirs would compare an

@@ -1,6 +1,9 @@
 package statetree
 
-import "fmt"
+import (
+	"cmp"
+	"fmt"
+)
 
 // A PageID names a page: the subtree below one prefix of whole nibbles, four
 // levels deep. The page of the empty prefix, the zero PageID, holds the root of
@@ -71,6 +74,11 @@ func ParsePageID(b []byte) (PageID, error) {
 		return PageID{}, fmt.Errorf("page id %x: bits after the prefix", b)
 	}
 	return id, nil
+}
+
+// Compare orders ids as their encodings: -1, 0 or 1.
+func (id PageID) Compare(other PageID) int {
+	return cmp.Or(cmp.Compare(id.depth, other.depth), id.prefix.Compare(other.prefix))
 }
 
 // String returns the prefix in hexadecimal, "root" for the empty one.

@@ -3,6 +3,7 @@ package statetree
 import (
 	"crypto/sha256"
 	"fmt"
+	"slices"
 )
 
 // Update computes what changes turn the tree with this root, read from s, into
@@ -32,6 +33,7 @@ func Update(s Store, root [32]byte, changes []Change) (*Delta, error) {
 		}
 	}
 	u.delta.Root = now.hash
+	slices.SortFunc(u.delta.Pages, func(a, b PageWrite) int { return a.ID.Compare(b.ID) })
 	for i, yes := range u.touched {
 		if yes {
 			u.delta.Values = append(u.delta.Values, changes[i])

@@ -33,7 +33,8 @@ func sizes() []int {
 
 // A chain is a tree on disk, filled block by block.
 type chain interface {
-	// block commits changes durably and forgets all but the last 100 heights.
+	// block reads each key and changes it, durably, and forgets all but the last
+	// 100 heights.
 	block(b *testing.B, changes []statetree.Change)
 	// prove proves a key at the height before the newest, and verifies that.
 	// It returns the size of the proof with the value.
@@ -55,6 +56,11 @@ func openOurs(b *testing.B) chain {
 }
 
 func (c *ours) block(b *testing.B, changes []statetree.Change) {
+	for i := range changes {
+		if _, err := c.Get(changes[i].Key); err != nil {
+			b.Fatal(err)
+		}
+	}
 	p, err := c.Prepare(c.State().Height+1, changes)
 	if err == nil {
 		err = p.Commit(store.Also{})
@@ -103,6 +109,11 @@ func openTheirs(b *testing.B) chain {
 }
 
 func (c *theirs) block(b *testing.B, changes []statetree.Change) {
+	for _, change := range changes {
+		if _, err := c.Get(change.Key[:]); err != nil {
+			b.Fatal(err)
+		}
+	}
 	for _, change := range changes {
 		if _, err := c.Set(change.Key[:], change.Value); err != nil {
 			b.Fatal(err)
@@ -211,8 +222,8 @@ func report(b *testing.B, unit time.Duration, name string, n int, ours, theirs s
 	b.ReportMetric(float64(theirs.cpu)/float64(ours.cpu), "iavl/ours")
 }
 
-// BenchmarkBlock is a block of 1,000 updates of random names, durable, with the
-// last 100 heights kept. A hundred blocks go before, so that heights leave.
+// BenchmarkBlock is a block of 1,000 updates of random names, each read before it
+// is changed, durable, with the last 100 heights kept. A hundred blocks go before, so that heights leave.
 func BenchmarkBlock(b *testing.B) {
 	for _, names := range sizes() {
 		b.Run(fmt.Sprintf("names=%d", names), func(b *testing.B) {

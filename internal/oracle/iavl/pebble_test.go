@@ -17,8 +17,8 @@ type pebbleDB struct{ *pebble.DB }
 func openPebble(b *testing.B) pebbleDB {
 	b.Helper()
 	o := &pebble.Options{
-		CacheSize:          64 << 20,
-		MemTableSize:       32 << 20,
+		CacheSize:          128 << 20,
+		MemTableSize:       64 << 20,
 		FormatMajorVersion: pebble.FormatTableFormatV6,
 		Logger:             quiet{},
 	}
