@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 
 	abci "github.com/cometbft/cometbft/abci/types"
@@ -29,7 +30,9 @@ type App struct {
 
 	// Owned by the consensus connection.
 	genesis *namesvc.Overlay // the first state, until block 1 is durable
+	first   [32]byte         // its root
 	pending *pendingBlock    // between FinalizeBlock and Commit
+	planned *outcome         // of this node's own newest proposal, or nil
 
 	pool pool // the mempool connection's
 
@@ -102,6 +105,15 @@ func New(s *store.Store, chain string, logger *slog.Logger) (*App, error) {
 		return nil, fmt.Errorf("open app: %w", err)
 	}
 	a.params = &p
+	if n := height / p.Checkpoint; n > 0 {
+		_, sealed, err := a.Seals(n)
+		if err != nil {
+			return nil, fmt.Errorf("open app: %w", err)
+		}
+		if sealed {
+			a.sealed = n
+		}
+	}
 	a.pool.reset(a.view())
 	return a, nil
 }
@@ -121,6 +133,14 @@ func (a *App) view() namesvc.Getter {
 		return a.genesis
 	}
 	return a.leaves
+}
+
+// root returns the root of the state that view reads.
+func (a *App) root() [32]byte {
+	if a.genesis != nil {
+		return a.first
+	}
+	return a.store.State().Root
 }
 
 // Info implements abci.Application. It tells what is durable, no more.
@@ -155,7 +175,7 @@ func (a *App) InitChain(_ context.Context, req *abci.RequestInitChain) (*abci.Re
 		validators = append(validators, namesvc.Validator{Key: [33]byte(k), Power: uint64(v.Power)})
 	}
 	genesis := namesvc.NewOverlay(nothing{})
-	if err := namesvc.Begin(genesis, state.Params, validators, Seed(req.ChainId, req.Time, req.AppStateBytes)); err != nil {
+	if err := namesvc.Begin(genesis, state.Params, validators, Seed(state.Params, req.Time)); err != nil {
 		return nil, fmt.Errorf("init chain: %w", err)
 	}
 	prepared, err := a.store.Prepare(uint64(req.InitialHeight), changes(genesis))
@@ -164,7 +184,7 @@ func (a *App) InitChain(_ context.Context, req *abci.RequestInitChain) (*abci.Re
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.genesis, a.params = genesis, &state.Params
+	a.genesis, a.first, a.params = genesis, prepared.Root(), &state.Params
 	a.last = Mark{Time: uint64(req.Time.Unix())}
 	a.pool.reset(a.view())
 	root := prepared.Root()
@@ -194,27 +214,18 @@ func (a *App) FinalizeBlock(_ context.Context, req *abci.RequestFinalizeBlock) (
 		// cannot be read must not be voted on.
 		return nil, fmt.Errorf("finalize block %d: %w", height, err)
 	}
-	a.mu.Lock()
-	last := a.last
-	a.mu.Unlock()
-	checkpoint, err := a.checkpointDue(last)
-	if err != nil {
-		return fail(err)
-	}
-	block := namesvc.Block{Height: height, Time: uint64(req.Time.Unix()), Seed: a.store.State().Root}
-	if checkpoint != nil {
-		block.Checkpoint = a.lawCheckpoint(checkpoint)
+	if len(req.Hash) != len(Mark{}.Hash) {
+		return fail(fmt.Errorf("its hash has %d bytes", len(req.Hash)))
 	}
 	txs := make([]*namesvc.Tx, len(req.Txs))
 	for i, raw := range req.Txs {
-		txs[i] = a.parsed.parse(raw)
+		txs[i], _ = a.parsed.parse(raw)
 	}
-	scratch := namesvc.NewOverlay(a.view())
-	receipts, err := namesvc.ApplyBlock(namesvc.Rules, scratch, block, txs)
+	did, err := a.apply(height, uint64(req.Time.Unix()), txs)
 	if err != nil {
 		return fail(err)
 	}
-	changed := changes(scratch)
+	changed := changes(did.state)
 	if a.genesis != nil {
 		changed = merge(changes(a.genesis), changed)
 	}
@@ -222,18 +233,57 @@ func (a *App) FinalizeBlock(_ context.Context, req *abci.RequestFinalizeBlock) (
 	if err != nil {
 		return fail(err)
 	}
-	mark := Mark{Height: height, Time: block.Time, Hash: [32]byte(req.Hash), History: last.History.Append([32]byte(req.Hash))}
+	last, _ := a.Last()
+	mark := Mark{Height: height, Time: did.block.Time, Hash: [32]byte(req.Hash), History: last.History.Append([32]byte(req.Hash))}
+	records, err := a.records(did, mark, req.Txs, txs)
+	if err != nil {
+		return fail(err)
+	}
 	params, _ := a.Params()
 	a.pending = &pendingBlock{
-		prepared: prepared, changes: changed, mark: mark, due: checkpoint, interval: params.Checkpoint,
-		records: a.records(block, mark, checkpoint, req.Txs, txs, receipts),
+		prepared: prepared, changes: changed, mark: mark, due: did.due, interval: params.Checkpoint, records: records,
 	}
 	root := prepared.Root()
-	res := &abci.ResponseFinalizeBlock{AppHash: root[:], TxResults: make([]*abci.ExecTxResult, len(receipts))}
-	for i, r := range receipts {
+	res := &abci.ResponseFinalizeBlock{AppHash: root[:], TxResults: make([]*abci.ExecTxResult, len(did.receipts))}
+	for i, r := range did.receipts {
 		res.TxResults[i] = &abci.ExecTxResult{Code: uint32(r.Code), Log: r.Detail}
 	}
 	return res, nil
+}
+
+// outcome is what the law makes of a block on top of the newest state. It is a
+// function of that state, the block and its ops alone.
+type outcome struct {
+	block    namesvc.Block
+	due      *verify.Checkpoint // recorded in this block, or nil
+	state    *namesvc.Overlay
+	receipts []namesvc.Receipt
+}
+
+// of reports whether the outcome is that of these ops at this height and time.
+func (o *outcome) of(height, time uint64, seed [32]byte, txs []*namesvc.Tx) bool {
+	return o.block.Height == height && o.block.Time == time && o.block.Seed == seed &&
+		slices.EqualFunc(o.receipts, txs, func(r namesvc.Receipt, tx *namesvc.Tx) bool { return r.ID == tx.ID })
+}
+
+// apply applies a block to a scratch state. A proposer has done so already with
+// the block that it proposed itself.
+func (a *App) apply(height, time uint64, txs []*namesvc.Tx) (*outcome, error) {
+	seed := a.root()
+	if p := a.planned; p != nil && p.of(height, time, seed, txs) {
+		return p, nil
+	}
+	last, _ := a.Last()
+	due, err := a.checkpointDue(last)
+	if err != nil {
+		return nil, err
+	}
+	o := &outcome{block: namesvc.Block{Height: height, Time: time, Seed: seed}, due: due, state: namesvc.NewOverlay(a.view())}
+	if due != nil {
+		o.block.Checkpoint = a.lawCheckpoint(due)
+	}
+	o.receipts, err = namesvc.ApplyBlock(namesvc.Rules, o.state, o.block, txs)
+	return o, err
 }
 
 // merge returns the changes of both, later ones winning, sorted by key. Both
@@ -269,7 +319,7 @@ func (a *App) Commit(context.Context, *abci.RequestCommit) (*abci.ResponseCommit
 	a.leaves.committed(p.changes)
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.pending, a.genesis, a.last = nil, nil, p.mark
+	a.pending, a.planned, a.genesis, a.last = nil, nil, nil, p.mark
 	a.pool.reset(a.view())
 	close(a.news)
 	a.news = make(chan struct{})

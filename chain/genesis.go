@@ -4,9 +4,12 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"reflect"
 	"time"
 
+	"github.com/cometbft/cometbft/crypto/secp256k1eth"
 	cmttypes "github.com/cometbft/cometbft/types"
 
 	"github.com/confab-chat/confab/namesvc"
@@ -55,10 +58,59 @@ func Genesis(p namesvc.Params, validators []cmttypes.GenesisValidator, at time.T
 		GenesisTime: at.UTC().Truncate(time.Second), ChainID: p.Chain, InitialHeight: 1,
 		ConsensusParams: ConsensusParams(), Validators: validators, AppState: state,
 	}
-	if err := doc.ValidateAndComplete(); err != nil {
-		return nil, fmt.Errorf("genesis: %w", err)
+	return doc, CheckGenesis(doc)
+}
+
+// CheckGenesis reports why a genesis file is not that of a confab chain. Unless
+// it is, CometBFT would panic on it, or run a chain by other rules than light
+// clients expect. It completes what CometBFT lets a genesis file leave out.
+func CheckGenesis(doc *cmttypes.GenesisDoc) error {
+	state, err := DecodeAppState(doc.AppState)
+	if err != nil {
+		return err
 	}
-	return doc, nil
+	if err := checkValidators(doc.Validators); err != nil {
+		return fmt.Errorf("genesis: %w", err)
+	}
+	switch {
+	case state.Params.Chain != doc.ChainID:
+		return fmt.Errorf("genesis: its parameters are of chain %q, its chain id is %q", state.Params.Chain, doc.ChainID)
+	case doc.InitialHeight != 1:
+		return fmt.Errorf("genesis: it begins at height %d, not at 1", doc.InitialHeight)
+	case len(doc.AppHash) > 0:
+		return errors.New("genesis: it has an app hash, which is for the program to compute")
+	case doc.ConsensusParams == nil || !reflect.DeepEqual(*doc.ConsensusParams, *ConsensusParams()):
+		return errors.New("genesis: its consensus parameters are not confab's; confab-validator init writes the right ones")
+	}
+	if err := doc.ValidateAndComplete(); err != nil {
+		return fmt.Errorf("genesis: %w", err)
+	}
+	return nil
+}
+
+// checkValidators checks the founding validators.
+func checkValidators(list []cmttypes.GenesisValidator) error {
+	if len(list) == 0 || len(list) > namesvc.MaxValidators {
+		return fmt.Errorf("it has %d validators, a chain begins with 1 to %d", len(list), namesvc.MaxValidators)
+	}
+	total := int64(0)
+	known := map[string]bool{}
+	for i, v := range list {
+		switch {
+		case v.PubKey == nil || v.PubKey.Type() != KeyType:
+			return fmt.Errorf("validator %d has no key of type %s, the only one that confab's validators use", i, KeyType)
+		case known[string(v.PubKey.Bytes())]:
+			return fmt.Errorf("validator %d is listed twice", i)
+		case v.Power < 1 || v.Power > cmttypes.MaxTotalVotingPower-total:
+			return fmt.Errorf("validator %d has a power of %d: it must be at least 1, and all together at most %d", i, v.Power, cmttypes.MaxTotalVotingPower)
+		}
+		if _, err := secp256k1eth.NewPubKeyFromBytes(v.PubKey.Bytes()); err != nil {
+			return fmt.Errorf("validator %d: %w", i, err)
+		}
+		known[string(v.PubKey.Bytes())] = true
+		total += v.Power
+	}
+	return nil
 }
 
 // ConsensusParams returns the consensus parameters of every confab chain.
@@ -80,7 +132,8 @@ func ConsensusParams() *cmttypes.ConsensusParams {
 const KeyType = "secp256k1eth"
 
 // Seed returns the digest of checkpoint 0, which ties the first work to this
-// very chain.
-func Seed(chain string, at time.Time, appState []byte) [32]byte {
-	return sha256.Sum256(wire.Encode([]any{"confab genesis 1", chain, at.Unix(), appState}))
+// very chain. It is made of what the genesis file says, not of its bytes:
+// CometBFT keeps a copy that it has formatted anew.
+func Seed(p namesvc.Params, at time.Time) [32]byte {
+	return sha256.Sum256(wire.Encode([]any{"confab genesis 1", p.Chain, at.Unix(), p.Encode()}))
 }

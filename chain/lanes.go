@@ -21,6 +21,11 @@ const (
 	lanes // their number
 )
 
+// maxOps bounds the ops of a block whatever the lanes allow: more than fit into
+// it, but for commits of the smallest size, and fewer than a record of a block
+// may list (the limit of package wire).
+const maxOps = 16000
+
 var laneNames = [lanes]string{"renewals", "updates", "commits", "registrations"}
 
 // laneOf returns the lane of an op.
@@ -51,7 +56,7 @@ func (a *App) PrepareProposal(_ context.Context, req *abci.RequestPrepareProposa
 	byLane := [lanes][]int{}
 	txs := make([]*namesvc.Tx, len(req.Txs))
 	for i, raw := range req.Txs {
-		txs[i] = a.parsed.parse(raw)
+		txs[i], _ = a.parsed.parse(raw)
 		if txs[i].Kind() != 0 {
 			l := laneOf(txs[i].Kind())
 			byLane[l] = append(byLane[l], i)
@@ -70,6 +75,9 @@ func (a *App) PrepareProposal(_ context.Context, req *abci.RequestPrepareProposa
 			picked = append(picked, i)
 		}
 	}
+	if len(picked) > maxOps {
+		picked = picked[:maxOps]
+	}
 	good, err := a.acceptable(uint64(req.Height), uint64(req.Time.Unix()), txs, picked)
 	if err != nil {
 		return nil, fmt.Errorf("prepare proposal %d: %w", req.Height, err)
@@ -83,31 +91,23 @@ func (a *App) PrepareProposal(_ context.Context, req *abci.RequestPrepareProposa
 
 // acceptable returns those of the picked ops that the law would accept.
 func (a *App) acceptable(height, time uint64, txs []*namesvc.Tx, picked []int) ([]int, error) {
-	a.mu.Lock()
-	last := a.last
-	a.mu.Unlock()
-	block := namesvc.Block{Height: height, Time: time, Seed: a.store.State().Root}
 	candidates := make([]*namesvc.Tx, len(picked))
 	for n, i := range picked {
 		candidates[n] = txs[i]
 	}
-	scratch := namesvc.NewOverlay(a.view())
-	cp, err := a.checkpointDue(last)
+	a.planned = nil
+	did, err := a.apply(height, time, candidates)
 	if err != nil {
 		return nil, err
 	}
-	if cp != nil {
-		block.Checkpoint = a.lawCheckpoint(cp)
-	}
-	receipts, err := namesvc.ApplyBlock(namesvc.Rules, scratch, block, candidates)
-	if err != nil {
-		return nil, err
-	}
-	var good []int
-	for n, r := range receipts {
+	good := make([]int, 0, len(picked))
+	for n, r := range did.receipts {
 		if r.Code == namesvc.Accepted {
 			good = append(good, picked[n])
 		}
+	}
+	if len(good) == len(picked) {
+		a.planned = did
 	}
 	return good, nil
 }
@@ -124,10 +124,13 @@ func (a *App) ProcessProposal(_ context.Context, req *abci.RequestProcessProposa
 	if !ok {
 		return refuse("no parameters yet")
 	}
+	if len(req.Txs) > maxOps {
+		return refuse("too many ops")
+	}
 	var count [lanes]int
 	limit := limits(p.Lanes)
 	for i, raw := range req.Txs {
-		tx := a.parsed.parse(raw)
+		tx, _ := a.parsed.parse(raw)
 		if tx.Kind() == 0 {
 			return refuse(fmt.Sprintf("op %d does not parse", i))
 		}

@@ -59,7 +59,7 @@ func (p *pool) check(tx *namesvc.Tx, b namesvc.Block) (code uint32, detail strin
 // CheckTx implements abci.Application: it answers whether an op would be
 // accepted after those that wait already.
 func (a *App) CheckTx(_ context.Context, req *abci.RequestCheckTx) (*abci.ResponseCheckTx, error) {
-	tx := a.parsed.parse(req.Tx)
+	tx, _ := a.parsed.parse(req.Tx)
 	a.mu.Lock()
 	begun, block := a.params != nil, namesvc.Block{Height: a.last.Height + 1, Time: a.last.Time}
 	a.mu.Unlock()
@@ -79,32 +79,42 @@ func (a *App) CheckTx(_ context.Context, req *abci.RequestCheckTx) (*abci.Respon
 // bound it without any bookkeeping per use.
 type parsed struct {
 	mu       sync.Mutex
-	new, old map[[32]byte]*namesvc.Tx
+	new, old map[[32]byte]parsedOp
+}
+
+type parsedOp struct {
+	tx    *namesvc.Tx
+	fault *namesvc.Reject
 }
 
 // generation is how many ops one generation holds: twice as many as ever wait
 // in the mempool. An op takes about 1 kB here.
 const generation = 20000
 
-func newParsed() *parsed { return &parsed{new: map[[32]byte]*namesvc.Tx{}} }
+func newParsed() *parsed { return &parsed{new: map[[32]byte]parsedOp{}} }
 
-func (p *parsed) parse(raw []byte) *namesvc.Tx {
+// parse returns what namesvc.Parse does.
+func (p *parsed) parse(raw []byte) (*namesvc.Tx, *namesvc.Reject) {
 	id := sha256.Sum256(raw)
 	p.mu.Lock()
-	tx, ok := p.new[id]
+	op, ok := p.new[id]
 	if !ok {
-		tx, ok = p.old[id]
+		op, ok = p.old[id]
 	}
 	p.mu.Unlock()
 	if ok {
-		return tx
+		return op.tx, op.fault
 	}
-	tx, _ = namesvc.Parse(raw)
+	op.tx, op.fault = namesvc.Parse(raw)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if len(p.new) >= generation {
-		p.old, p.new = p.new, make(map[[32]byte]*namesvc.Tx, generation)
+		p.old, p.new = p.new, make(map[[32]byte]parsedOp, generation)
 	}
-	p.new[id] = tx
-	return tx
+	p.new[id] = op
+	return op.tx, op.fault
 }
+
+// Parse returns what namesvc.Parse does, and remembers it: CheckTx, which is
+// called for one op at a time, then has only the state to ask.
+func (a *App) Parse(raw []byte) (*namesvc.Tx, *namesvc.Reject) { return a.parsed.parse(raw) }

@@ -2,11 +2,10 @@ package chain
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/confab-chat/confab/chain/store"
-	"github.com/confab-chat/confab/lightclient/verify"
 	"github.com/confab-chat/confab/namesvc"
 	"github.com/confab-chat/confab/namesvc/wire"
 )
@@ -56,28 +55,54 @@ type ReceiptRecord struct {
 const maxReceipt = 1024
 
 // records returns what to keep of a block.
-func (a *App) records(b namesvc.Block, m Mark, cp *verify.Checkpoint, raw [][]byte, txs []*namesvc.Tx, receipts []namesvc.Receipt) []store.Record {
-	out := []store.Record{{Key: markKey, Value: wire.Encode(m)}}
-	if cp != nil {
-		out = append(out, store.Record{Key: checkpointKey(cp.Number), Value: wire.Encode(*cp)})
+func (a *App) records(did *outcome, m Mark, raw [][]byte, txs []*namesvc.Tx) ([]store.Record, error) {
+	out := make([]store.Record, 0, 3+2*len(raw))
+	out = append(out, store.Record{Key: markKey, Value: wire.Encode(m)})
+	if did.due != nil {
+		out = append(out, store.Record{Key: checkpointKey(did.due.Number), Value: wire.Encode(*did.due)})
 	}
-	if len(raw) == 0 && cp == nil {
-		return out
+	if len(raw) == 0 && did.due == nil {
+		return out, nil
 	}
-	rec := BlockRecord{Height: b.Height, Time: b.Time, Seed: b.Seed, Checkpoint: b.Checkpoint, Ops: raw}
-	for i, r := range receipts {
-		rec.Codes = append(rec.Codes, r.Code)
-		detail := r.Detail
-		if len(detail) > maxReceipt/2 {
-			detail = detail[:maxReceipt/2]
+	b := did.block
+	rec := BlockRecord{
+		Height: b.Height, Time: b.Time, Seed: b.Seed, Checkpoint: b.Checkpoint, Ops: raw,
+		Codes: make([]namesvc.RejectCode, len(raw)),
+	}
+	taken := map[namesvc.OpID]bool{}
+	for i, r := range did.receipts {
+		rec.Codes[i] = r.Code
+		if r.Code == namesvc.Accepted {
+			taken[r.ID] = true
+		} else if again, err := a.taken(taken, r.ID); err != nil {
+			return nil, err
+		} else if again {
+			continue
 		}
-		where := ReceiptRecord{Height: b.Height, Index: uint32(i), Code: r.Code, Detail: detail}
+		where := ReceiptRecord{Height: b.Height, Index: uint32(i), Code: r.Code, Detail: detail(r)}
 		out = append(out, store.Record{Key: receiptKey(r.ID), Value: wire.Encode(where)})
 		if op := txs[i].Op; r.Code == namesvc.Accepted && op != nil {
-			out = append(out, store.Record{Key: opKey(op.Account, op.Seq), Value: wire.Encode(where)})
+			line := LoggedOp{Seq: op.Seq, Height: b.Height, Time: b.Time, Op: raw[i]}
+			out = append(out, store.Record{Key: opKey(op.Account, op.Seq), Value: wire.Encode(line)})
 		}
 	}
-	return append(out, store.Record{Key: blockKey(b.Height), Value: wire.Encode(rec)})
+	return append(out, store.Record{Key: blockKey(b.Height), Value: wire.Encode(rec)}), nil
+}
+
+// taken reports whether an op that is refused now was accepted before, in this
+// block or an earlier one. Then its receipt stays: whoever repeats an op, as a
+// proposer can, must not make its owner believe that it failed.
+func (a *App) taken(here map[namesvc.OpID]bool, id namesvc.OpID) (bool, error) {
+	if here[id] {
+		return true, nil
+	}
+	r, known, err := a.Receipt(id)
+	return known && r.Code == namesvc.Accepted, err
+}
+
+// detail returns a receipt's detail as a record can hold it.
+func detail(r namesvc.Receipt) string {
+	return strings.ToValidUTF8(r.Detail[:min(len(r.Detail), maxReceipt/2)], "")
 }
 
 // Receipt returns what became of an op, and whether it is known.
@@ -119,6 +144,9 @@ type LoggedOp struct {
 	Op     []byte // exact bytes
 }
 
+// maxLoggedOp bounds one: the op and its frame.
+const maxLoggedOp = namesvc.MaxOp + 64
+
 // History returns an account's ops after the given sequence, at most limit.
 func (a *App) History(id namesvc.AccountID, after uint64, limit int) ([]LoggedOp, error) {
 	prefix := opKey(id, 0)[:len("o/")+len(id)]
@@ -126,22 +154,11 @@ func (a *App) History(id namesvc.AccountID, after uint64, limit int) ([]LoggedOp
 	if err != nil {
 		return nil, err
 	}
-	var out []LoggedOp
-	for _, r := range list {
-		var where ReceiptRecord
-		if err := wire.Decode(r.Value, &where, maxReceipt); err != nil {
+	out := make([]LoggedOp, len(list))
+	for i, r := range list {
+		if err := wire.Decode(r.Value, &out[i], maxLoggedOp); err != nil {
 			return nil, fmt.Errorf("op record: %w", err)
 		}
-		b, ok, err := a.Block(where.Height)
-		if err != nil {
-			return nil, err
-		}
-		if !ok || int(where.Index) >= len(b.Ops) {
-			return nil, errors.New("op record: its block is missing")
-		}
-		out = append(out, LoggedOp{
-			Seq: binary.BigEndian.Uint64(r.Key[len(r.Key)-8:]), Height: b.Height, Time: b.Time, Op: b.Ops[where.Index],
-		})
 	}
 	return out, nil
 }

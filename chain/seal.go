@@ -26,7 +26,7 @@ func (a *App) checkpointDue(m Mark) (*verify.Checkpoint, error) {
 	}
 	return &verify.Checkpoint{
 		Number: m.Height / p.Checkpoint, Height: m.Height, Time: m.Time,
-		BlockHash: m.Hash, AppHash: a.store.State().Root, HistoryRoot: m.History.Root(),
+		BlockHash: m.Hash, AppHash: a.root(), HistoryRoot: m.History.Root(),
 		Signers: signers, NextSigners: signers,
 	}, nil
 }

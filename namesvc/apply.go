@@ -160,8 +160,8 @@ func (l *law) checkpoint(c *Checkpoint) error {
 	if err := l.load(MeterKey(), &m); err != nil {
 		return err
 	}
-	if c.Number != m.Checkpoint+1 {
-		return fmt.Errorf("checkpoint %d does not follow %d", c.Number, m.Checkpoint)
+	if c.Number != m.Checkpoint+1 || c.Height >= l.block.Height {
+		return fmt.Errorf("checkpoint %d of height %d does not follow %d", c.Number, c.Height, m.Checkpoint)
 	}
 	m.Checkpoint = c.Number
 	l.state.Set(MeterKey(), wire.Encode(m))

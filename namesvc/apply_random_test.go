@@ -28,7 +28,7 @@ func FuzzApply(f *testing.F) {
 func TestApply_RandomOpsKeepTheLaw(t *testing.T) {
 	runs := uint64(12)
 	if os.Getenv("CONFAB_LONG") != "" {
-		runs = 4000
+		runs = 1000
 	}
 	kinds := map[namesvc.OpKind]int{}
 	codes := map[namesvc.RejectCode]int{}
@@ -133,7 +133,9 @@ func (c *chooser) n(n int) int {
 
 func (c *chooser) of(words ...string) string { return words[c.n(len(words))] }
 
-func (c *chooser) who() string { return c.of("alice", "alice", "alice", "bob", "bob", "carol", "harbor", "kappa") }
+func (c *chooser) who() string {
+	return c.of("alice", "alice", "alice", "bob", "bob", "carol", "harbor", "kappa")
+}
 
 func (c *chooser) handle() string {
 	return c.of("@alice", "@a1ice", "@bobby", "@b0bby", "@modern", "@rnodern", "@harbor", "@x__y", "@zz", "@carol")
@@ -436,4 +438,3 @@ func decode(t *testing.T, b []byte, into any) {
 		t.Fatal(err)
 	}
 }
-

@@ -127,11 +127,16 @@ func TestApplyBlock_RefusesACheckpointOutOfTurn(t *testing.T) {
 	law := newLaw(t, namesvc.DevParams("chain"))
 	for n, ok := range map[uint64]bool{0: false, 1: true, 2: false} {
 		b := law.Next(1)
-		b.Checkpoint = &namesvc.Checkpoint{Number: n, Height: 5}
+		b.Checkpoint = &namesvc.Checkpoint{Number: n, Height: 0}
 		_, err := namesvc.ApplyBlock(namesvc.Rules, namesvc.NewOverlay(law), b, nil)
 		if (err == nil) != ok {
 			t.Errorf("checkpoint %d after 0: %v", n, err)
 		}
+	}
+	b := law.Next(1)
+	b.Checkpoint = &namesvc.Checkpoint{Number: 1, Height: b.Height}
+	if _, err := namesvc.ApplyBlock(namesvc.Rules, namesvc.NewOverlay(law), b, nil); err == nil {
+		t.Error("a checkpoint of the block itself was recorded in it")
 	}
 }
 

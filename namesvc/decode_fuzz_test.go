@@ -102,6 +102,22 @@ func FuzzDecodeParams(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) { back(t, b, namesvc.DecodeParams, namesvc.Params.Encode) })
 }
 
+// FuzzDecodeSmallLeaves feeds the leaves of which there are few, and what shows
+// any leaf to people.
+func FuzzDecodeSmallLeaves(f *testing.F) {
+	seeds(f, "leaves.txt")
+	f.Fuzz(func(t *testing.T, b []byte) {
+		back(t, b, namesvc.DecodeMeter, func(m namesvc.Meter) []byte { return wire.Encode(m) })
+		back(t, b, namesvc.DecodeCheckpoint, func(c namesvc.Checkpoint) []byte { return wire.Encode(c) })
+		back(t, b, namesvc.DecodeValidatorSet, func(s namesvc.ValidatorSet) []byte { return wire.Encode(s) })
+		for kind := byte('a'); kind <= 'z'; kind++ {
+			if v := namesvc.DecodeLeaf(kind, b); (v == nil) != (len(b) == 0) {
+				t.Errorf("leaf of kind %c: %v", kind, v)
+			}
+		}
+	})
+}
+
 // FuzzDecodeBodies feeds every body and small leaf to its type.
 func FuzzDecodeBodies(f *testing.F) {
 	file, err := vectors.Read(filepath.Join(vectorsDir, "ops.txt"))

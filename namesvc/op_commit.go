@@ -86,9 +86,19 @@ func (l *law) pay(tx *Tx, m Meter) error {
 	return nil
 }
 
-// sweep deletes the oldest commits of the queue that can no longer be revealed.
-// A commit's own expiry is no later than that, so a swept one cannot return.
+// sweep deletes the oldest commits of the queue that can neither be revealed nor
+// be made again. Nobody signs a commit, so anyone can repeat it with a later
+// expiry; as long as its payment is bound to a checkpoint that counts, only the
+// leaf keeps it from counting twice.
 func (l *law) sweep(m *Meter) error {
+	if m.Checkpoint < 2 {
+		return nil
+	}
+	// Commits up to this height are bound to a checkpoint before this one.
+	var cp Checkpoint
+	if err := l.load(CheckpointKey(m.Checkpoint-1), &cp); err != nil {
+		return err
+	}
 	for n := 0; n < sweep && m.Oldest < m.Next; n++ {
 		var hash [32]byte
 		if err := l.load(queueKey(m.Oldest), &hash); err != nil {
@@ -98,7 +108,7 @@ func (l *law) sweep(m *Meter) error {
 		if err := l.load(CommitKey(hash), &leaf); err != nil {
 			return err
 		}
-		if l.block.Height <= leaf.Height+l.params.Reveal {
+		if l.block.Height <= leaf.Height+l.params.Reveal || leaf.Height > cp.Height {
 			return nil
 		}
 		l.view.Set(queueKey(m.Oldest), nil)

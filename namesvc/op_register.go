@@ -86,6 +86,10 @@ func (l *law) registerAlias(e *Entry, by authority, tx *Tx, body *Registration) 
 		return reject(BadGenesis, "the account is on the chain already; the op may only add a handle")
 	case body.Handle == "":
 		return reject(BadHandle, "it is empty")
+	case l.block.Time >= e.Lapses && !settled(e):
+		// The op would not renew the lease, so the handle would be retired
+		// from the first second.
+		return reject(NotSettled, "it has lapsed")
 	}
 	if err := l.use(tx.hash); err != nil {
 		return err

@@ -143,3 +143,63 @@ func TestRegister_ManyAtOnce(t *testing.T) {
 		t.Errorf("%v, %v", w.accepted, w.codes)
 	}
 }
+
+// TestCommit_WorkIsGoodOnce: a commit is unsigned, so anybody can send it again
+// with another expiry. If the work in it counted again, a few old commits would
+// be enough to drive up what everybody has to pay.
+func TestCommit_WorkIsGoodOnce(t *testing.T) {
+	tellStory(t, `
+params reveal=3 checkpoint=10 work_bits=4
+actor alice person
+actor bob person
+actor carol person
+commit alice @alice => ok
+block x5
+replay alice.commit window=+3 => commit-exists
+block
+# Later commits sweep away what is dead, but not what could live again.
+commit bob @bobby => ok
+commit carol @carol => ok
+block
+replay alice.commit window=+3 => commit-exists
+block
+meter => commits=3 waiting=3
+checkpoint
+replay alice.commit window=+3 => commit-exists
+block
+# Only when the work itself is stale is the commit forgotten.
+checkpoint
+replay alice.commit window=+3 => commit-exists
+commit alice @alice as=again => ok
+commit bob @bobby as=again2 => ok
+block
+replay alice.commit window=+3 => stale-checkpoint
+replay bob.commit window=+3 => stale-checkpoint
+replay carol.commit window=+3 => stale-checkpoint
+block
+meter => commits=5 waiting=2
+`[1:])
+	// The block that records a checkpoint may carry a commit that is bound to it
+	// already, and that must be remembered for one checkpoint longer.
+	tellStory(t, `
+params reveal=3 checkpoint=10
+actor alice person
+actor bob person
+block x10
+commit alice @alice checkpoint=+1 => ok
+block
+meter => checkpoint=1 waiting=1
+checkpoint
+commit bob @bobby => ok
+block
+replay alice.commit window=+3 => commit-exists
+block
+meter => checkpoint=2 waiting=2
+checkpoint
+commit bob @bobby as=again => ok
+block
+replay alice.commit window=+3 => stale-checkpoint
+block
+meter => checkpoint=3 waiting=2
+`[1:])
+}

@@ -36,7 +36,7 @@ type (
 	}
 	queueLeaf [32]byte
 
-	consentMessage struct {
+	consent struct {
 		_       struct{} `cbor:",toarray"`
 		Chain   string
 		Account namesvc.AccountID
@@ -45,7 +45,7 @@ type (
 		Scopes  namesvc.Scopes
 		Expires uint64
 	}
-	acceptanceMessage struct {
+	acceptance struct {
 		_                 struct{} `cbor:",toarray"`
 		Chain             string
 		User              namesvc.AccountID
@@ -228,7 +228,7 @@ func (s *tale) message(name, about string, tag wire.Tag, signer key.Public, msg 
 		s.t.Fatalf("%s: %v", name, err)
 	}
 	s.msgs.Vectors = append(s.msgs.Vectors, vectors.Vector{Name: name, Items: explain(s.t, msg, as, nil), Bytes: msg, Fields: []vectors.Field{
-		field("about", "%s", about), field("tag", "%q", string(tag)), field("signer", "%x", signer), field("signature", "%x", sig),
+		field("about", "%s", about), field("tag", "%q", string(tag)), field("signer", "%v", signer), field("signature", "%x", sig),
 	}})
 }
 
@@ -258,7 +258,7 @@ func (s *tale) grant(d key.Device, seq uint64, scopes namesvc.Scopes) namesvc.Gr
 	msg := namesvc.Consent(s.params.Chain, s.person.Account(), seq, g.Key, g.Scopes, g.Expires)
 	sig := d.SignConsent(msg)
 	g.Consent = sig[:]
-	s.message(fmt.Sprintf("consent-%d", seq), "a device agrees to join the person's account", wire.TagDevice, g.Key, msg, consentMessage{}, sig)
+	s.message(fmt.Sprintf("consent-%d", seq), "a device agrees to join the person's account", wire.TagDevice, g.Key, msg, consent{}, sig)
 	return g
 }
 
@@ -284,7 +284,7 @@ func (s *tale) tell() {
 
 	msg := namesvc.Acceptance(s.params.Chain, person, 1, harbor, 1)
 	accepted := s.server.SignAcceptance(msg)
-	s.message("acceptance", "the concierge agrees to serve the person", wire.TagAcceptance, s.server.Public(), msg, acceptanceMessage{}, accepted)
+	s.message("acceptance", "the concierge agrees to serve the person", wire.TagAcceptance, s.server.Public(), msg, acceptance{}, accepted)
 	profile := sha256.Sum256([]byte("profile"))
 	s.send("records", "the person's device chooses the concierge and a profile", s.sign(namesvc.OpRecords, namesvc.Records{
 		Profile: profile[:], AlsoKnownAs: []string{"https://alice.example"},

@@ -25,38 +25,76 @@ type Chain interface {
 	KeepSeals(n uint64, s verify.Seals)
 }
 
-// Collector finds the seals of the newest checkpoints.
+// Collector finds the seals of checkpoints. It is for one goroutine.
 type Collector struct {
 	Chain   string
 	Votes   Votes
 	App     Chain
 	Signers func(height uint64) (verify.Validators, error)
 	Logger  *slog.Logger
+
+	next    uint64   // the first checkpoint not yet looked at; 0 before the first call
+	missing []uint64 // those before it whose seals are wanted
 }
 
-// window is how many heights after a checkpoint are searched for its seals.
-// Validators repeat a seal until they see a quorum, which they do in the first
-// height unless votes were late.
-const window = 50
+const (
+	// window is how many heights after a checkpoint are searched for its seals.
+	// Validators repeat a seal until they see a quorum, which they do in the
+	// first height unless votes were late.
+	window = 50
+	// lookBack is how many checkpoints are searched for at the start: as many as
+	// a chain keeps provable. A node that was away has their votes too.
+	lookBack = 64
+)
 
-// Collect looks for the seals of checkpoint n among the votes up to height, and
-// stores the first group that suffices. It reports whether the checkpoint has
-// its seals, from this call or an earlier one.
-func (c *Collector) Collect(ctx context.Context, n, height uint64) (bool, error) {
+// Follow looks for the seals of all checkpoints up to the newest that have none,
+// among the votes up to a height. It is called again when the height rises.
+func (c *Collector) Follow(ctx context.Context, newest, height uint64) error {
+	if c.next == 0 {
+		c.next = 1
+		if newest > lookBack {
+			c.next = newest - lookBack + 1
+		}
+	}
+	for ; c.next <= newest; c.next++ {
+		c.missing = append(c.missing, c.next)
+	}
+	if len(c.missing) > lookBack {
+		c.missing = c.missing[len(c.missing)-lookBack:]
+	}
+	var still []uint64
+	for i, n := range c.missing {
+		wanted, err := c.collect(ctx, n, height)
+		if err != nil {
+			c.missing = append(still, c.missing[i:]...)
+			return err
+		}
+		if wanted {
+			still = append(still, n)
+		}
+	}
+	c.missing = still
+	return nil
+}
+
+// collect looks for the seals of checkpoint n among the votes up to height, and
+// stores the first group that suffices. It reports whether to look again when
+// there are more votes.
+func (c *Collector) collect(ctx context.Context, n, height uint64) (again bool, err error) {
 	if _, ok, err := c.App.Seals(n); ok || err != nil {
-		return ok, err
+		return false, err
 	}
 	cp, ok, err := c.App.Checkpoint(n)
 	if !ok || err != nil {
-		return false, err
+		return true, err
 	}
 	signers, err := c.Signers(cp.Height)
 	if err != nil {
-		return false, err
+		return true, err
 	}
 	for h := cp.Height + 1; h <= min(height, cp.Height+window); h++ {
 		if err := ctx.Err(); err != nil {
-			return false, err
+			return true, err
 		}
 		votes := c.Votes.LoadBlockExtendedCommit(int64(h))
 		if votes == nil {
@@ -69,9 +107,13 @@ func (c *Collector) Collect(ctx context.Context, n, height uint64) (bool, error)
 		}
 		c.App.KeepSeals(n, seals)
 		c.Logger.Info("checkpoint sealed", "number", n, "height", cp.Height, "sealed_at", h, "power", power, "of", signers.TotalPower())
-		return true, nil
+		return false, nil
 	}
-	return false, nil
+	if height >= cp.Height+window {
+		c.Logger.Warn("checkpoint not sealed: no height had the seals of two thirds", "number", n, "height", cp.Height)
+		return false, nil
+	}
+	return true, nil
 }
 
 // gather picks from one height's votes the seals of this checkpoint. CometBFT

@@ -6,15 +6,14 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
+	"time"
 
 	cmtcfg "github.com/cometbft/cometbft/config"
-	"github.com/cometbft/cometbft/crypto/secp256k1eth"
-	cmtjson "github.com/cometbft/cometbft/libs/json"
-	"github.com/cometbft/cometbft/p2p"
-	"github.com/cometbft/cometbft/privval"
 	cmttypes "github.com/cometbft/cometbft/types"
 
 	"github.com/confab-chat/confab/chain"
+	"github.com/confab-chat/confab/namesvc"
 	"github.com/confab-chat/confab/namesvc/wire"
 )
 
@@ -34,19 +33,17 @@ func Init(home string, c Config) (Identity, error) {
 	if err := c.Check(); err != nil {
 		return Identity{}, err
 	}
+	for _, name := range []string{ConfigFile, validatorKey, nodeKey, signStateFile, cometData, stateData} {
+		if _, err := os.Stat(filepath.Join(home, name)); err == nil {
+			return Identity{}, wire.Errorf(wire.Exists, "init validator: %s exists already; choose another folder with --home", filepath.Join(home, name))
+		}
+	}
 	for _, dir := range []string{"keys", cometData} {
 		if err := os.MkdirAll(filepath.Join(home, dir), 0o700); err != nil {
 			return Identity{}, fmt.Errorf("init validator: %w", err)
 		}
 	}
-	for _, name := range []string{ConfigFile, validatorKey, nodeKey} {
-		if _, err := os.Stat(filepath.Join(home, name)); err == nil {
-			return Identity{}, wire.Errorf(wire.Exists, "init validator: %s exists already; choose another folder with --home", filepath.Join(home, name))
-		}
-	}
-	pv := privval.NewFilePV(secp256k1eth.GenPrivKey(), filepath.Join(home, validatorKey), filepath.Join(home, signStateFile))
-	pv.Save()
-	if _, err := p2p.LoadOrGenNodeKey(filepath.Join(home, nodeKey)); err != nil {
+	if err := writeKeys(home); err != nil {
 		return Identity{}, fmt.Errorf("init validator: %w", err)
 	}
 	if err := writeNew(filepath.Join(home, ConfigFile), c.Encode(), 0o600); err != nil {
@@ -68,45 +65,12 @@ func LoadIdentity(home string) (Identity, error) {
 	if err != nil {
 		return Identity{}, err
 	}
-	nk, err := p2p.LoadNodeKey(filepath.Join(home, nodeKey))
+	nk, err := loadNodeKey(home)
 	if err != nil {
-		return Identity{}, wire.Errorf(wire.Invalid, "read %s: %w", filepath.Join(home, nodeKey), err)
+		return Identity{}, err
 	}
 	k := pv.Key.PubKey
 	return Identity{PeerID: string(nk.ID()), Key: [33]byte(k.Bytes()), Address: [20]byte(k.Address())}, nil
-}
-
-// loadKey loads the validator's key and what it signed last. CometBFT's loader
-// ends the process on a bad file, so the files are looked at first.
-func loadKey(home string) (*privval.FilePV, error) {
-	keyPath, statePath := filepath.Join(home, validatorKey), filepath.Join(home, signStateFile)
-	if err := readable(keyPath, &privval.FilePVKey{}); err != nil {
-		return nil, err
-	}
-	if err := readable(statePath, &privval.FilePVLastSignState{}); err != nil {
-		return nil, err
-	}
-	pv := privval.LoadFilePV(keyPath, statePath)
-	if t := pv.Key.PubKey.Type(); t != chain.KeyType {
-		return nil, wire.Errorf(wire.Invalid, "%s holds a key of type %s; confab's validators use %s", keyPath, t, chain.KeyType)
-	}
-	return pv, nil
-}
-
-// readable reports why a file of the validator's key cannot be used.
-func readable(path string, into any) error {
-	b, err := os.ReadFile(path)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return wire.Errorf(wire.NotFound, "%s does not exist: run confab-validator init first, or restore it; a restored %s must be no older than the validator's last vote",
-			path, signStateFile)
-	case err != nil:
-		return fmt.Errorf("read validator key: %w", err)
-	case cmtjson.Unmarshal(b, into) != nil:
-		// The parser's words may quote the file, and with it the key.
-		return wire.Errorf(wire.Invalid, "%s is damaged; restore it from a backup", path)
-	}
-	return nil
 }
 
 // SetGenesis writes the genesis file of a folder that has none.
@@ -114,6 +78,9 @@ func SetGenesis(home string, doc *cmttypes.GenesisDoc) error {
 	path := filepath.Join(home, genesisFile)
 	if _, err := os.Stat(path); err == nil {
 		return wire.Errorf(wire.Exists, "%s exists already; a validator belongs to one chain for ever", path)
+	}
+	if err := chain.CheckGenesis(doc); err != nil {
+		return wire.Errorf(wire.Invalid, "%w", err)
 	}
 	if err := doc.SaveAs(path); err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
@@ -132,17 +99,8 @@ func loadGenesis(home string) (*cmttypes.GenesisDoc, error) {
 		}
 		return nil, wire.Errorf(wire.Invalid, "read %s: %w", path, err)
 	}
-	state, err := chain.DecodeAppState(doc.AppState)
-	if err != nil {
+	if err := chain.CheckGenesis(doc); err != nil {
 		return nil, wire.Errorf(wire.Invalid, "read %s: %w", path, err)
-	}
-	if state.Params.Chain != doc.ChainID {
-		return nil, wire.Errorf(wire.Invalid, "read %s: its parameters are of chain %q, its chain id is %q", path, state.Params.Chain, doc.ChainID)
-	}
-	want := chain.ConsensusParams()
-	if p := doc.ConsensusParams; p == nil || p.ABCI != want.ABCI || p.Block != want.Block ||
-		len(p.Validator.PubKeyTypes) != 1 || p.Validator.PubKeyTypes[0] != chain.KeyType {
-		return nil, wire.Errorf(wire.Invalid, "read %s: its consensus parameters are not confab's", path)
 	}
 	return doc, nil
 }
@@ -176,9 +134,21 @@ func cometConfig(home string, c Config) *cmtcfg.Config {
 
 	m.Consensus.WalPath = cometData + "/cs.wal/wal"
 	m.Consensus.TimeoutCommit = duration(c.Block.Pause)
-	m.Consensus.DoubleSignCheckHeight = c.Block.DoubleSignCheck
+	m.Consensus.DoubleSignCheckHeight = 0 // ours does not panic: see guard
 	if c.P2P.Local {
 		m.Consensus.PeerGossipSleepDuration = localGossip
 	}
 	return m
 }
+
+func duration(d Duration) time.Duration { return time.Duration(d) }
+
+func joinPeers(peers []string) string { return strings.Join(peers, ",") }
+
+const (
+	// maxTx is the largest transaction the mempool looks at: one op.
+	maxTx = namesvc.MaxOp
+	// localGossip is how long CometBFT's gossip rests between looks when all
+	// peers are on one machine; over a network the default of 100 ms is kinder.
+	localGossip = 10 * time.Millisecond
+)

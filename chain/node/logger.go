@@ -2,6 +2,8 @@ package node
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 
@@ -32,10 +34,17 @@ func NewLogger(w io.Writer, c LogConfig) (*slog.Logger, error) {
 // cometLogger gives CometBFT's words one level less than it asks for: its info
 // is seven lines a block. What its network modules call errors is mostly peers
 // that went away, and counts for two less.
+//
+// It also notices when consensus has stopped, which CometBFT tells nobody else:
+// the rest of the program would run on.
 type cometLogger struct {
 	l     *slog.Logger
 	noisy bool
+	fatal func(error)
 }
+
+// consensusFailure is what CometBFT logs when consensus has stopped by itself.
+const consensusFailure = "CONSENSUS FAILURE!!!"
 
 var _ cmtlog.Logger = cometLogger{}
 
@@ -50,11 +59,26 @@ func (c cometLogger) Warn(msg string, kv ...any) { c.say(slog.LevelDebug, msg, k
 
 // Error implements CometBFT's Logger.
 func (c cometLogger) Error(msg string, kv ...any) {
+	if msg == consensusFailure {
+		c.say(slog.LevelError, "consensus stopped by itself", kv)
+		c.fatal(consensusError(kv))
+		return
+	}
 	if c.noisy {
 		c.say(slog.LevelInfo, msg, kv)
 		return
 	}
 	c.say(slog.LevelWarn, msg, kv)
+}
+
+// consensusError returns the cause among the attributes of a failure's line.
+func consensusError(kv []any) error {
+	for i := 0; i+1 < len(kv); i += 2 {
+		if kv[i] == "err" {
+			return fmt.Errorf("consensus stopped by itself: %.300s", fmt.Sprint(kv[i+1]))
+		}
+	}
+	return errors.New("consensus stopped by itself")
 }
 
 // say logs if anyone listens: the attributes are costly to format.

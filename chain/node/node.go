@@ -12,114 +12,105 @@ import (
 	"sync"
 	"time"
 
-	dbm "github.com/cometbft/cometbft-db"
-	abci "github.com/cometbft/cometbft/abci/types"
-	cmtcfg "github.com/cometbft/cometbft/config"
-	"github.com/cometbft/cometbft/mempool"
 	cmtnode "github.com/cometbft/cometbft/node"
-	"github.com/cometbft/cometbft/p2p"
-	"github.com/cometbft/cometbft/proxy"
-	sm "github.com/cometbft/cometbft/state"
 	cmttypes "github.com/cometbft/cometbft/types"
 
 	"github.com/confab-chat/confab/chain"
-	"github.com/confab-chat/confab/chain/anchor"
 	"github.com/confab-chat/confab/chain/query"
 	"github.com/confab-chat/confab/chain/store"
-	"github.com/confab-chat/confab/lightclient/verify"
-	"github.com/confab-chat/confab/namesvc"
 	"github.com/confab-chat/confab/namesvc/wire"
 )
-
-const (
-	// maxTx is the largest transaction the mempool looks at: one op.
-	maxTx = namesvc.MaxOp
-	// localGossip is how long CometBFT's gossip rests between looks when all
-	// peers are on one machine; over a network the default of 100 ms is kinder.
-	localGossip = 10 * time.Millisecond
-)
-
-func duration(d Duration) time.Duration { return time.Duration(d) }
-
-func joinPeers(peers []string) string { return strings.Join(peers, ",") }
 
 // Node is a running validator.
 type Node struct {
 	App    *chain.App
 	Query  *query.Server
 	logger *slog.Logger
-	comet  *cmtnode.Node
 	store  *store.Store
+	data   *databases
+	comet  *cmtnode.Node
 	server *http.Server
 	listen net.Listener
-	cancel context.CancelFunc
-	done   sync.WaitGroup
+
+	leave   context.CancelFunc // ends what waits or watches
+	done    sync.WaitGroup     // the server and the watch
+	stopped func() error
+
+	fault  sync.Once
+	failed chan struct{}
 }
 
-// Open assembles the validator of a folder. It holds the folder until Stop;
-// nothing runs before Start.
+// Open assembles the validator of a folder. It holds the folder and the query
+// port until Stop; nothing runs before Start.
 func Open(home string, c Config, logger *slog.Logger) (_ *Node, err error) {
 	doc, err := loadGenesis(home)
 	if err != nil {
 		return nil, err
 	}
-	// The store comes first: its lock is what keeps a second process out.
-	st, err := store.Open(filepath.Join(home, stateData), store.Options{Chain: doc.ChainID})
-	if err != nil {
-		return nil, err
-	}
-	defer func() {
-		if err != nil {
-			st.Close()
-		}
-	}()
 	pv, err := loadKey(home)
 	if err != nil {
 		return nil, err
 	}
-	nk, err := p2p.LoadNodeKey(filepath.Join(home, nodeKey))
-	if err != nil {
-		return nil, wire.Errorf(wire.Invalid, "read %s: %w", filepath.Join(home, nodeKey), err)
-	}
-	app, err := chain.New(st, doc.ChainID, logger)
+	nk, err := loadNodeKey(home)
 	if err != nil {
 		return nil, err
 	}
-	var stateDB dbm.DB
-	provider := func(ctx *cmtcfg.DBContext) (dbm.DB, error) {
-		db, err := cmtcfg.DefaultDBProvider(ctx)
-		if ctx.ID == "state" {
-			stateDB = db
+	n := &Node{logger: logger, failed: make(chan struct{})}
+	n.stopped = sync.OnceValue(n.stop)
+	defer func() {
+		if err != nil {
+			n.Stop()
 		}
-		return db, err
-	}
-	config := cometConfig(home, c)
-	comet, err := cmtnode.NewNode(config, pv, nk, proxy.NewConnSyncLocalClientCreator(app),
-		func() (*cmttypes.GenesisDoc, error) { return doc, nil },
-		provider, cmtnode.DefaultMetricsProvider(config.Instrumentation), cometLogger{l: logger})
+	}()
+	// The store comes first: its lock is what keeps a second process out.
+	n.store, err = store.Open(filepath.Join(home, stateData), store.Options{Chain: doc.ChainID, Logger: logger})
 	if err != nil {
-		return nil, fmt.Errorf("start consensus: %w", err)
+		return nil, err
 	}
-	n := &Node{App: app, logger: logger, comet: comet, store: st}
-	heads := newHeads(doc.ChainID, comet.BlockStore(), sm.NewStore(stateDB, sm.StoreOptions{DiscardABCIResponses: true}))
-	n.Query = &query.Server{Chain: doc.ChainID, App: app, Store: st, Heads: heads, Submit: n.submit, Logger: logger}
+	if n.App, err = chain.New(n.store, doc.ChainID, logger); err != nil {
+		return nil, err
+	}
+	if n.data, err = openDatabases(cometConfig(home, c)); err != nil {
+		return nil, err
+	}
+	app := n.store.State()
+	if err := n.data.check(doc, app, pv); err != nil {
+		return nil, fmt.Errorf("open %s: %w", home, err)
+	}
 	if n.listen, err = net.Listen("tcp", c.Query.Listen); err != nil {
 		return nil, wire.Errorf(wire.Unavailable, "query.listen: %w; is another validator running? change the port in %s", err, ConfigFile)
 	}
+	if exposed(home) {
+		logger.Warn("others on this machine can read the validator's key", "file", filepath.Join(home, validatorKey), "do", "chmod 600")
+	}
+	if blocks := uint64(n.data.blocks.Height()); blocks > app.Height+1 {
+		logger.Info("replaying blocks that the state does not have", "from", app.Height+1, "to", blocks)
+	}
+	key := &guard{FilePV: pv, depth: c.Block.DoubleSignCheck, alarm: n.fail}
+	if n.comet, err = n.data.newComet(doc, key, nk, n.App, cometLogger{l: logger, fatal: n.fail}); err != nil {
+		return nil, err
+	}
+	key.commits = n.comet.BlockStore()
+	heads := newHeads(doc.ChainID, n.comet.BlockStore(), n.data.states)
+	n.Query = &query.Server{Chain: doc.ChainID, App: n.App, Store: n.store, Heads: heads, Submit: n.submit, Logger: logger}
 	return n, nil
 }
 
 // Start runs the validator until Stop.
 func (n *Node) Start() error {
+	if wait := time.Until(n.comet.GenesisDoc().GenesisTime); wait > time.Second {
+		n.logger.Info("waiting for the chain to begin", "at", n.comet.GenesisDoc().GenesisTime)
+	}
 	if err := n.comet.Start(); err != nil {
 		return fmt.Errorf("start consensus: %w", err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	n.cancel = cancel
+	n.leave = cancel
 	n.server = &http.Server{
 		Handler: n.Query.Handler(), ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 20 * time.Second,
 		WriteTimeout: time.Minute, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 16 << 10,
-		ErrorLog: slog.NewLogLogger(n.logger.Handler(), slog.LevelDebug),
+		ErrorLog:    slog.NewLogLogger(n.logger.Handler(), slog.LevelDebug),
+		BaseContext: func(net.Listener) context.Context { return ctx },
 	}
 	n.done.Go(func() {
 		if err := n.server.Serve(n.listen); err != nil && !errors.Is(err, http.ErrServerClosed) {
@@ -141,100 +132,47 @@ func (n *Node) PeerAddr() string {
 // Genesis returns the chain's genesis file.
 func (n *Node) Genesis() *cmttypes.GenesisDoc { return n.comet.GenesisDoc() }
 
-// Failed is closed when consensus has stopped by itself.
-func (n *Node) Failed() <-chan struct{} { return n.comet.Quit() }
+// Failed is closed when the validator cannot go on; the log says why. Only Stop
+// is left to be called then.
+func (n *Node) Failed() <-chan struct{} { return n.failed }
+
+// fail tells why the validator cannot go on.
+func (n *Node) fail(err error) {
+	n.fault.Do(func() {
+		n.logger.Error("this validator has stopped taking part", "err", err)
+		close(n.failed)
+	})
+}
 
 // Stop ends the validator: first the door, then consensus, then the store. What
-// was committed is durable.
-func (n *Node) Stop() error {
-	if n.cancel != nil {
-		n.cancel()
+// was committed is durable. It may be called more than once.
+func (n *Node) Stop() error { return n.stopped() }
+
+func (n *Node) stop() error {
+	if n.leave != nil {
+		n.leave()
 	}
-	var errs []error
 	if n.server != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 		defer cancel()
 		if err := n.server.Shutdown(ctx); err != nil {
 			n.server.Close()
 		}
-	} else {
+	} else if n.listen != nil {
 		n.listen.Close()
 	}
 	n.done.Wait()
-	if n.comet.IsRunning() {
+	var errs []error
+	if n.comet != nil && n.comet.IsRunning() {
 		if err := n.comet.Stop(); err != nil {
 			errs = append(errs, err)
 		}
 		n.comet.Wait()
+	} else if n.data != nil {
+		n.data.close()
 	}
-	return errors.Join(append(errs, n.store.Close())...)
-}
-
-// watch tells the log what an operator wants to know, and gathers seals.
-func (n *Node) watch(ctx context.Context) {
-	heads := n.Query.Heads
-	c := &anchor.Collector{Chain: n.Query.Chain, Votes: n.comet.BlockStore(), App: n.App, Logger: n.logger,
-		Signers: func(h uint64) (verify.Validators, error) {
-			_, v, err := heads.Head(h)
-			return v, err
-		}}
-	var next uint64 // the checkpoint whose seals are wanted
-	for {
-		mark, news := n.App.Last()
-		if p, ok := n.App.Params(); ok && mark.Height > 0 {
-			newest := mark.Height / p.Checkpoint
-			if next == 0 || newest > next {
-				next = newest
-			}
-			if next > 0 {
-				done, err := c.Collect(ctx, next, heads.Newest())
-				if err != nil && ctx.Err() == nil {
-					n.logger.Warn("seals not gathered", "checkpoint", next, "err", err)
-				}
-				if done {
-					next = newest + 1
-				}
-			}
-		}
-		select {
-		case <-news:
-		case <-ctx.Done():
-			return
-		}
+	if n.store != nil {
+		errs = append(errs, n.store.Close())
 	}
-}
-
-// again answers for an op that CometBFT remembers. It waits already, which is
-// fine, or it was in a block, and then the law says what a replay deserves.
-func (n *Node) again(ctx context.Context, op []byte) (uint32, string, error) {
-	tx, _ := namesvc.Parse(op)
-	if _, known, err := n.App.Receipt(tx.ID); err != nil || !known {
-		return 0, "", err
-	}
-	r, err := n.App.CheckTx(ctx, &abci.RequestCheckTx{Tx: op})
-	if err != nil {
-		return 0, "", err
-	}
-	return r.Code, r.Log, nil
-}
-
-// submit hands an op to the mempool.
-func (n *Node) submit(ctx context.Context, op []byte) (uint32, string, error) {
-	verdict := make(chan *abci.ResponseCheckTx, 1)
-	err := n.comet.Mempool().CheckTx(op, func(r *abci.ResponseCheckTx) { verdict <- r }, mempool.TxInfo{})
-	var full mempool.ErrMempoolIsFull
-	switch {
-	case errors.Is(err, mempool.ErrTxInCache):
-		return n.again(ctx, op)
-	case errors.As(err, &full), errors.Is(err, mempool.ErrRecheckFull):
-		return chain.LaneFull, "the mempool is full; try again in a moment", nil
-	case err != nil:
-		return 0, "", err
-	}
-	select {
-	case r := <-verdict:
-		return r.Code, r.Log, nil
-	case <-ctx.Done():
-		return 0, "", ctx.Err()
-	}
+	return errors.Join(errs...)
 }

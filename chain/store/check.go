@@ -15,32 +15,39 @@ import (
 // ErrDamaged reports a store whose contents contradict one another.
 var ErrDamaged = errors.New("store is damaged")
 
-// Check reads the whole store and compares it with itself. It recomputes the
-// root of the newest height, of the oldest of the window and of each marked one
-// from its values, compares every page, and checks that each version stored is
-// one that a kept height can see. The error is of kind [ErrDamaged] and says
-// what contradicts what; otherwise it is one of reading.
+// Check reads the whole store and compares it with itself, at every height it
+// keeps: that the values give the root and exactly the pages stored, and that
+// each version stored is one that a kept height can see. The error is of kind
+// [ErrDamaged] or [statetree.ErrCorrupt] and says what contradicts what;
+// otherwise it is one of reading.
 //
-// It reads all keys and values once for each of those heights, while blocks may
-// go on.
+// It builds the tree of the oldest height of the window and of each older marked
+// one, and from the oldest on makes each block anew. Blocks may go on meanwhile.
 func (s *Store) Check() error {
 	r, kept, err := s.pin()
 	if err != nil {
 		return fmt.Errorf("check store: %w", err)
 	}
 	defer r.Close()
-	if err := r.checkVersions(kept); err != nil {
+	blocks, err := r.checkVersions(kept)
+	if err != nil {
 		return fmt.Errorf("check store: %w", err)
 	}
 	if r.height == 0 {
 		return nil
 	}
-	heights := append(slices.Clone(kept.marked), kept.oldest, r.height)
-	slices.Sort(heights)
-	for _, h := range slices.Compact(heights) {
+	for _, h := range append(kept.marked, kept.oldest) {
+		if h > kept.oldest {
+			continue
+		}
 		at := Reader{store: s, view: r.view, height: h, root: kept.roots[h]}
 		if err := at.checkTree(); err != nil {
 			return fmt.Errorf("check store at height %d: %w", h, err)
+		}
+	}
+	for h := kept.oldest; h < r.height; h++ {
+		if err := r.checkBlock(h, kept.roots[h], kept.roots[h+1], blocks[h+1]); err != nil {
+			return fmt.Errorf("check store at height %d: %w", h+1, err)
 		}
 	}
 	return nil
@@ -93,24 +100,79 @@ func (r *Reader) checkTree() error {
 	return err
 }
 
-// checkVersions checks of each version that some kept height can see it, or that
-// it waits for its turn to be deleted with a mark.
-func (r *Reader) checkVersions(kept heights) error {
-	it, err := r.view.iterator()
+// written is what versions say that a height wrote.
+type written struct {
+	pages  int
+	values []statetree.Key // ascending
+}
+
+// checkBlock makes the block above a height anew, from the values it wrote.
+func (r *Reader) checkBlock(height uint64, root, next [32]byte, block written) error {
+	before, err := r.view.cursor(&r.store.pages, height)
 	if err != nil {
 		return err
+	}
+	defer before.close()
+	after, err := r.view.cursor(&r.store.pages, height+1)
+	if err != nil {
+		return err
+	}
+	defer after.close()
+	changes := make([]statetree.Change, len(block.values))
+	for i, key := range block.values {
+		value, err := after.Get(key)
+		if err != nil {
+			return err
+		}
+		changes[i] = statetree.Change{Key: key, Value: bytes.Clone(value)}
+	}
+	delta, err := statetree.Update(before, root, changes)
+	if err != nil {
+		return err
+	}
+	if delta.Root != next || len(delta.Pages) != block.pages || len(delta.Values) != len(changes) {
+		return fmt.Errorf("%w: its %d values give root %x with %d values and %d pages changed, it has root %x and %d pages",
+			ErrDamaged, len(changes), delta.Root, len(delta.Values), len(delta.Pages), next, block.pages)
+	}
+	for _, w := range delta.Pages {
+		data, err := after.Page(w.ID)
+		if err != nil {
+			return err
+		}
+		if !bytes.Equal(data, w.Data) {
+			return fmt.Errorf("%w: page %s does not follow from the values", ErrDamaged, w.ID)
+		}
+	}
+	return nil
+}
+
+// checkVersions checks of each version that some kept height can see it, or that
+// it waits for its turn to be deleted with a mark. It returns what was written
+// by each height of the window but the oldest.
+func (r *Reader) checkVersions(kept heights) (map[uint64]written, error) {
+	it, err := r.view.iterator()
+	if err != nil {
+		return nil, err
 	}
 	defer r.view.release(it)
 	waiting, err := waitingVersions(it, kept)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	for _, space := range []byte{pageSpace, valueSpace} {
-		if err := r.checkSpace(it, space, kept, waiting); err != nil {
-			return err
-		}
+	blocks := make(map[uint64]written)
+	err = r.checkSpace(it, pageSpace, kept, waiting, func(_ []byte, height uint64) {
+		block := blocks[height]
+		block.pages++
+		blocks[height] = block
+	})
+	if err != nil {
+		return nil, err
 	}
-	return nil
+	return blocks, r.checkSpace(it, valueSpace, kept, waiting, func(prefix []byte, height uint64) {
+		block := blocks[height]
+		block.values = append(block.values, statetree.Key(prefix[1:]))
+		blocks[height] = block
+	})
 }
 
 // waitingVersions returns the keys of the versions that are kept for released
@@ -132,8 +194,11 @@ func waitingVersions(it *pebble.Iterator, kept heights) (map[string]bool, error)
 	return waiting, it.Error()
 }
 
-func (r *Reader) checkSpace(it *pebble.Iterator, space byte, kept heights, waiting map[string]bool) error {
-	var last []byte // prefix of the version before, which is newer if it is the same
+// checkSpace does that for all pages or all values, and tells seen of each
+// version that a height of the window, not its oldest, has written.
+func (r *Reader) checkSpace(it *pebble.Iterator, space byte, kept heights, waiting map[string]bool, seen func([]byte, uint64)) error {
+	// The newer version before, if it is of the same page or value.
+	var last []byte
 	var replaced uint64
 	deleted := false
 	for ok := it.SeekGE([]byte{space}); ok && it.Key()[0] == space; ok = it.Next() {
@@ -147,12 +212,15 @@ func (r *Reader) checkSpace(it *pebble.Iterator, space byte, kept heights, waiti
 		}
 		if !bytes.Equal(prefix, last) {
 			if deleted {
-				return fmt.Errorf("%w: %x was deleted, and nothing older is left that says so", ErrDamaged, last)
+				break
 			}
 			last, replaced = bytes.Clone(prefix), r.height+1
 		}
 		if !kept.sees(height, replaced) && !waiting[string(key)] {
 			return fmt.Errorf("%w: no kept height sees key %x", ErrDamaged, key)
+		}
+		if height > kept.oldest {
+			seen(prefix, height)
 		}
 		value, err := it.ValueAndErr()
 		if err != nil {
@@ -161,7 +229,7 @@ func (r *Reader) checkSpace(it *pebble.Iterator, space byte, kept heights, waiti
 		deleted, replaced = len(value) == 0, height
 	}
 	if deleted {
-		return fmt.Errorf("%w: %x was deleted, and nothing older is left that says so", ErrDamaged, last)
+		return fmt.Errorf("%w: %x was deleted, and nothing older is left to say so of", ErrDamaged, last)
 	}
 	return it.Error()
 }

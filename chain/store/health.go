@@ -18,7 +18,8 @@ type health struct {
 	logger *slog.Logger
 
 	mu         sync.Mutex
-	flush      error // of the last flush
+	flushed    error // what the last flush ended with
+	flush      error // the same, if it failed
 	compaction error // of the last compaction
 }
 
@@ -31,7 +32,16 @@ func (h *health) err() error {
 
 func (h *health) listener() *pebble.EventListener {
 	return &pebble.EventListener{
-		BackgroundError: func(err error) { h.logger.Error("database: background work failed", "error", err) },
+		// A flush that had nothing to write ends with an error too. One that failed
+		// is reported here as well, right after its end.
+		BackgroundError: func(err error) {
+			h.logger.Error("database: background work failed", "error", err)
+			h.mu.Lock()
+			defer h.mu.Unlock()
+			if h.flushed != nil && errors.Is(err, h.flushed) {
+				h.flush = err
+			}
+		},
 		DataCorruption: func(info pebble.DataCorruptionInfo) {
 			h.logger.Error("database: a file is damaged", "file", info.Path, "error", info.Details)
 		},
@@ -39,7 +49,7 @@ func (h *health) listener() *pebble.EventListener {
 		FlushEnd: func(info pebble.FlushInfo) {
 			h.mu.Lock()
 			defer h.mu.Unlock()
-			h.flush = info.Err
+			h.flushed, h.flush = info.Err, nil
 		},
 		CompactionEnd: func(info pebble.CompactionInfo) {
 			if errors.Is(info.Err, pebble.ErrCancelledCompaction) {

@@ -93,8 +93,9 @@ func newComparer() *pebble.Comparer {
 	return &c
 }
 
-// appendNextPrefix appends the smallest prefix above this one. All prefixes of a
-// kind have one length, so that is the next number, above all versions of this.
+// appendNextPrefix appends what lies above all versions of this prefix and above
+// nothing else. All prefixes of a kind have one length, so that is the next
+// number; zeros at its end would lie above shorter keys.
 func appendNextPrefix(dst, prefix []byte) []byte {
 	n := len(dst)
 	dst = append(dst, prefix...)
@@ -103,7 +104,7 @@ func appendNextPrefix(dst, prefix []byte) []byte {
 	}
 	for i := len(dst) - 1; i >= n; i-- {
 		if dst[i]++; dst[i] != 0 {
-			break
+			return dst[:i+1]
 		}
 	}
 	return dst

@@ -77,9 +77,27 @@ func (m *model) check(t testing.TB, s *store.Store) {
 	if err := s.Check(); err != nil {
 		t.Fatal(err)
 	}
-	for h := uint64(0); h <= m.state.Height+1; h++ {
+	for h := m.first - min(m.first, 1); h <= m.state.Height+1; h++ {
 		m.checkHeight(t, s, h)
 	}
+	m.checkRecords(t, s)
+}
+
+// spotCheck checks the same of a few heights.
+func (m *model) spotCheck(t testing.TB, s *store.Store, r source) {
+	t.Helper()
+	if s.State() != m.state {
+		t.Fatalf("state %+v, want %+v", s.State(), m.state)
+	}
+	for range 5 {
+		m.checkHeight(t, s, m.state.Height-r.Uint64N(min(m.state.Height, 2*store.Window)))
+	}
+	m.checkHeight(t, s, m.state.Height)
+	m.checkRecords(t, s)
+}
+
+func (m *model) checkRecords(t testing.TB, s *store.Store) {
+	t.Helper()
 	records, err := s.Range(nil, nil, 1<<20)
 	if err != nil {
 		t.Fatal(err)

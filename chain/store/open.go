@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"path/filepath"
+	"strings"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/bloom"
@@ -128,6 +129,9 @@ func openDatabase(dir string, o Options) (*Store, error) {
 	db, err := pebble.Open(dir, options)
 	if err != nil {
 		lock.Close()
+		if strings.Contains(err.Error(), "comparer name") {
+			err = fmt.Errorf("it holds the database of another program: use another folder (%w)", err)
+		}
 		return nil, err
 	}
 	return &Store{
@@ -151,8 +155,11 @@ func (s *Store) identify(chain string) error {
 		return err
 	}
 	defer closer.Close()
-	if len(b) == 0 || b[0] > format {
-		return fmt.Errorf("a newer program wrote it: it has format %d, this one knows %d; upgrade the program", b[:1], format)
+	if len(b) > 0 && b[0] > format {
+		return fmt.Errorf("a newer program wrote it: it has format %d, this one knows %d; upgrade the program", b[0], format)
+	}
+	if len(b) == 0 || b[0] < format {
+		return errors.New("its identity record is damaged")
 	}
 	var id identityRecord
 	if err := wire.Decode(b[1:], &id, maxRecord); err != nil {

@@ -2,6 +2,7 @@ package store_test
 
 import (
 	"math/rand/v2"
+	"os"
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -12,7 +13,11 @@ import (
 // Several hundred random blocks, with reopening, dropped blocks and crashes in
 // between, against a model that keeps every height in full.
 func TestStore_KeepsWhatIsPromisedAndNothingElse(t *testing.T) {
-	for seed := range uint64(4) {
+	seeds := uint64(2)
+	if os.Getenv("CONFAB_LONG") == "1" {
+		seeds = 40
+	}
+	for seed := range seeds {
 		r, m := newSource(seed), newModel()
 		fs := vfs.NewCrashableMem()
 		s := open(t, fs)
@@ -35,9 +40,12 @@ func TestStore_KeepsWhatIsPromisedAndNothingElse(t *testing.T) {
 				closeStore(t, s)
 				fs = crashed
 				s = open(t, fs)
-			case 2, 3:
-				m.check(t, s)
+			case 2:
+				if err := s.Check(); err != nil {
+					t.Fatal(err)
+				}
 			}
+			m.spotCheck(t, s, r)
 		}
 		m.check(t, s)
 		// Once every mark is released and a window has passed, each key has one

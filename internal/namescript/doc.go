@@ -37,7 +37,8 @@
 //	roots ACTOR r0 r1 [next=]  set all roots
 //	renew ACTOR · release ACTOR @handle · cancel ACTOR [op=NAME]
 //	replay NAME                send an op again: what as= named, or what commit
-//	                           and reveal named NAME.commit and NAME.reveal
+//	                           and reveal named NAME.commit and NAME.reveal;
+//	                           window=+N gives a commit another expiry
 //	raw HEX                    send these bytes
 //	block [xN] [+DURATION]     cut blocks; the first carries what waits
 //	time +DURATION             let time pass before the next block

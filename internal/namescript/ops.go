@@ -26,7 +26,7 @@ func (r *Runner) build(l Line) ([]byte, error) {
 		if !ok {
 			return nil, fmt.Errorf("no op has the name %s; give it one with as=", l.Args[0])
 		}
-		return op, nil
+		return r.rewindow(op, l)
 	case "reveal":
 		p, ok := r.prepared[l.Args[0]]
 		if !ok {
@@ -200,6 +200,22 @@ func (r *Runner) pay(hash [32]byte, l Line) ([]byte, error) {
 		c.Proof = c.Proof[:4]
 	}
 	return namesvc.EncodeCommit(c), nil
+}
+
+// rewindow gives a commit another expiry, if the line says so. Nobody has signed
+// it, so anybody can.
+func (r *Runner) rewindow(op []byte, l Line) ([]byte, error) {
+	if l.get("window", "") == "" {
+		return op, nil
+	}
+	tx, fault := namesvc.Parse(op)
+	if fault != nil || tx.Commit == nil {
+		return nil, fmt.Errorf("%s is no commit", l.Args[0])
+	}
+	c := *tx.Commit
+	n, err := number(strings.TrimPrefix(l.get("window", ""), "+"))
+	c.Expires = r.height() + n
+	return namesvc.EncodeCommit(c), err
 }
 
 // work finds a nonce that suffices, or for the payment "little" one that does

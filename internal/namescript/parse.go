@@ -18,6 +18,7 @@ type Script struct {
 	Params namesvc.Params
 	Lines  []Line
 	text   []string
+	busy   map[string]bool // who has an op since the last block; for live scripts
 }
 
 // Line is one step of a script.
@@ -85,7 +86,7 @@ var verbs = map[string]verb{
 	"renew":      {min: 1, max: 1, options: opOptions, outcome: true},
 	"release":    {min: 2, max: 2, options: opOptions, outcome: true},
 	"cancel":     {min: 1, max: 1, options: append(slices.Clone(opOptions), "op"), outcome: true},
-	"replay":     {min: 1, max: 1, options: []string{"flip"}, outcome: true},
+	"replay":     {min: 1, max: 1, options: []string{"flip", "window"}, outcome: true},
 	"raw":        {min: 1, max: 1, outcome: true},
 	"block":      {min: 0, max: 2},
 	"time":       {min: 1, max: 1, steers: true},
@@ -96,6 +97,9 @@ var verbs = map[string]verb{
 	"meter":      {outcome: true},
 	"root":       {outcome: true},
 }
+
+// questions are the steps that only read.
+var questions = []string{"resolve", "entry", "handle", "meter", "root"}
 
 // Parse reads a script. Errors name the line.
 func Parse(text string) (Script, error) {
@@ -183,7 +187,34 @@ func (s *Script) add(l Line) error {
 	if s.Live && steers {
 		return fmt.Errorf("a live script cannot steer time")
 	}
+	if err := s.alone(l); err != nil {
+		return err
+	}
 	s.Lines = append(s.Lines, l)
+	return nil
+}
+
+// alone makes sure that in a live script nobody has two ops on the way at once:
+// a network may put them into two blocks, or refuse the second at submission.
+func (s *Script) alone(l Line) error {
+	switch v := verbs[l.Verb]; {
+	case !s.Live:
+		return nil
+	case l.Verb == "meter":
+		return fmt.Errorf("a live script cannot know what else the chain has counted")
+	case l.Verb == "block" || l.Verb == "register" || l.Verb == "checkpoint":
+		s.busy = nil
+		return nil
+	case !v.outcome || slices.Contains(questions, l.Verb):
+		return nil
+	}
+	if s.busy[l.Args[0]] {
+		return fmt.Errorf("in a live script %s has one op a block", l.Args[0])
+	}
+	if s.busy == nil {
+		s.busy = map[string]bool{}
+	}
+	s.busy[l.Args[0]] = true
 	return nil
 }
 

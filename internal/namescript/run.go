@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -114,6 +115,9 @@ func NewRunner(p namesvc.Params, m Machine) *Runner {
 // Do runs one line. An error means that the line makes no sense here or that
 // the machine broke, not that an outcome was another than expected.
 func (r *Runner) Do(l Line) error {
+	if slices.Contains(questions, l.Verb) {
+		return r.ask(l)
+	}
 	switch l.Verb {
 	case "actor":
 		return r.actor(l)
@@ -125,8 +129,6 @@ func (r *Runner) Do(l Line) error {
 		return err
 	case "checkpoint":
 		return r.checkpoint()
-	case "resolve", "entry", "handle", "meter", "root":
-		return r.ask(l)
 	case "register":
 		return r.register(l)
 	}
