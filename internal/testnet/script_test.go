@@ -162,7 +162,7 @@ func (l *live) receipt(ctx context.Context, id namesvc.OpID) (chain.ReceiptRecor
 func compareRoots(t *testing.T, n *testnet.Network, p namesvc.Params) {
 	t.Helper()
 	doc := n.Genesis()
-	law, err := namescript.BeginLaw(p, n.GenesisValidators(), chain.Seed(doc.ChainID, doc.GenesisTime, doc.AppState), uint64(doc.GenesisTime.Unix()))
+	law, err := namescript.BeginLaw(p, n.GenesisValidators(), chain.Seed(p, doc.GenesisTime), uint64(doc.GenesisTime.Unix()))
 	if err != nil {
 		t.Fatal(err)
 	}

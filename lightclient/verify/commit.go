@@ -62,8 +62,9 @@ func (c Commit) Trim(v Validators) Commit {
 	return c
 }
 
-// SignBytes returns the exact bytes that validator i signed for its vote, which
-// must not be absent: CometBFT's canonical vote behind its length.
+// SignBytes returns the exact bytes that validator i signed for its vote:
+// CometBFT's canonical vote behind its length. There must be a vote i, and it
+// must not be absent.
 func (h Head) SignBytes(i int) []byte {
 	return h.signBytes(h.Block(), h.Commit.Votes[i])
 }

@@ -465,17 +465,27 @@ func differ(t testing.TB, rnd *rand.Rand, n, cases int, seen tallyOf) {
 	}
 }
 
+// extent returns how much to do: usually, with -short (the race detector makes
+// signatures some twenty times slower), and with CONFAB_LONG=1.
+func extent(usual, short, long int) int {
+	switch {
+	case testing.Short():
+		return short
+	case os.Getenv("CONFAB_LONG") == "1":
+		return long
+	default:
+		return usual
+	}
+}
+
 func TestAdvance_AgreesWithCometBFT(t *testing.T) {
 	seen := tallyOf{}
 	rnd := rand.New(rand.NewPCG(20261121, 40))
-	scale := 1
-	if os.Getenv("CONFAB_LONG") == "1" {
-		scale = 20
-	}
+	scale := extent(10, 1, 200)
 	total := 0
 	for _, run := range []struct{ n, cases int }{{1, 150}, {2, 150}, {3, 300}, {4, 900}, {7, 400}, {16, 200}, {40, 30}, {100, 12}} {
-		differ(t, rnd, run.n, run.cases*scale, seen)
-		total += run.cases * scale
+		differ(t, rnd, run.n, run.cases*scale/10, seen)
+		total += run.cases * scale / 10
 	}
 	t.Logf("%7d cases", total)
 	seen.print(t)
@@ -487,10 +497,7 @@ func TestAdvance_AgreesWithCometBFT(t *testing.T) {
 // Every mutation by itself, so that none hides behind another.
 func TestAdvance_AgreesWithCometBFTOnEachMutation(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(1, 1))
-	times := 8
-	if os.Getenv("CONFAB_LONG") == "1" {
-		times = 120
-	}
+	times := extent(8, 1, 120)
 	for _, m := range mutations {
 		seen := tallyOf{}
 		for i := range 2 * times {
