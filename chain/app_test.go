@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/rand"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 	"testing"
@@ -28,6 +29,7 @@ func consensusParams() *cmtproto.ConsensusParams {
 // person is an account with its keys, whose ops are made by hand.
 type person struct {
 	t       testing.TB
+	rand    io.Reader
 	root    key.Root
 	device  key.Device
 	id      namesvc.AccountID
@@ -37,21 +39,23 @@ type person struct {
 	chain   string
 }
 
-func newPerson(t testing.TB, chainID string) *person {
+func newPerson(t testing.TB, chainID string) *person { return newPersonFrom(t, rand.Reader, chainID) }
+
+func newPersonFrom(t testing.TB, r io.Reader, chainID string) *person {
 	t.Helper()
-	root, err := key.NewRoot(rand.Reader)
+	root, err := key.NewRoot(r)
 	if err != nil {
 		t.Fatal(err)
 	}
-	device, err := key.NewDevice(rand.Reader)
+	device, err := key.NewDevice(r)
 	if err != nil {
 		t.Fatal(err)
 	}
-	g, err := namesvc.NewGenesis(rand.Reader, namesvc.Person, [32]byte{}, root.Public())
+	g, err := namesvc.NewGenesis(r, namesvc.Person, [32]byte{}, root.Public())
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &person{t: t, root: root, device: device, genesis: g, id: g.Account(), last: g.Account(), chain: chainID}
+	return &person{t: t, rand: r, root: root, device: device, genesis: g, id: g.Account(), last: g.Account(), chain: chainID}
 }
 
 func (p *person) op(kind namesvc.OpKind, body any, by namesvc.Signer, expires uint64) []byte {
@@ -74,7 +78,7 @@ func (p *person) registration(h namesvc.Handle, m *machine) (commit, register []
 	body := namesvc.Registration{Handle: h, Genesis: p.genesis.Encode(), Devices: []namesvc.Grant{{
 		Key: p.device.Public(), Scopes: namesvc.AllScopes, Expires: expires, Consent: consent[:],
 	}}}
-	rand.Read(body.Salt[:])
+	io.ReadFull(p.rand, body.Salt[:])
 	register = p.op(namesvc.OpRegister, body, p.root, height+m.params.Reveal)
 	return m.commitTo(p.t, register), register
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	abci "github.com/cometbft/cometbft/abci/types"
+	"github.com/cometbft/cometbft/crypto"
 	"github.com/cometbft/cometbft/crypto/encoding"
 	"github.com/cometbft/cometbft/crypto/secp256k1eth"
 
@@ -71,32 +72,21 @@ const begins = 1767225600 // 2026-01-01 00:00:00 UTC
 
 func newMachine(t testing.TB, p namesvc.Params) *machine {
 	t.Helper()
-	m := &machine{fs: vfs.NewMem(), params: p, time: begins}
-	m.open(t)
-	var validators []namesvc.Validator
-	var updates []abci.ValidatorUpdate
-	for i := range 4 {
-		k := secp256k1eth.GenPrivKeySecp256k1Eth([]byte{byte(i)}).PubKey()
-		pk, err := encoding.PubKeyToProto(k)
-		if err != nil {
-			t.Fatal(err)
-		}
-		updates = append(updates, abci.ValidatorUpdate{PubKey: pk, Power: 10})
-		validators = append(validators, namesvc.Validator{Key: [33]byte(k.Bytes()), Power: 10})
-	}
+	m := &machine{params: p, time: begins}
+	m.memory(t)
 	state, err := json.Marshal(chain.AppState{Params: p})
 	if err != nil {
 		t.Fatal(err)
 	}
-	at := time.Unix(begins, 0).UTC()
-	res, err := m.app.InitChain(ctx, &abci.RequestInitChain{
-		Time: at, ChainId: p.Chain, InitialHeight: 1, AppStateBytes: state, Validators: updates,
-		ConsensusParams: consensusParams(),
-	})
+	res, err := m.begin(t, state)
 	if err != nil {
 		t.Fatal(err)
 	}
-	m.twin, err = namescript.BeginLaw(p, validators, chain.Seed(p, at), begins)
+	var validators []namesvc.Validator
+	for _, k := range validatorKeys() {
+		validators = append(validators, namesvc.Validator{Key: [33]byte(k.Bytes()), Power: 10})
+	}
+	m.twin, err = namescript.BeginLaw(p, validators, chain.Seed(p, time.Unix(begins, 0)), begins)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -104,6 +94,36 @@ func newMachine(t testing.TB, p namesvc.Params) *machine {
 		t.Fatalf("genesis: the app's root is %x, the law's %x", res.AppHash, root)
 	}
 	return m
+}
+
+func validatorKeys() (keys []crypto.PubKey) {
+	for i := range 4 {
+		keys = append(keys, secp256k1eth.GenPrivKeySecp256k1Eth([]byte{byte(i)}).PubKey())
+	}
+	return keys
+}
+
+// memory gives the machine a store in memory.
+func (m *machine) memory(t testing.TB) {
+	m.fs = vfs.NewMem()
+	m.open(t)
+}
+
+// begin hands the app its genesis.
+func (m *machine) begin(t testing.TB, state []byte) (*abci.ResponseInitChain, error) {
+	t.Helper()
+	var updates []abci.ValidatorUpdate
+	for _, k := range validatorKeys() {
+		pk, err := encoding.PubKeyToProto(k)
+		if err != nil {
+			t.Fatal(err)
+		}
+		updates = append(updates, abci.ValidatorUpdate{PubKey: pk, Power: 10})
+	}
+	return m.app.InitChain(ctx, &abci.RequestInitChain{
+		Time: time.Unix(begins, 0).UTC(), ChainId: m.params.Chain, InitialHeight: 1, AppStateBytes: state, Validators: updates,
+		ConsensusParams: consensusParams(),
+	})
 }
 
 func (m *machine) open(t testing.TB) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -63,17 +64,14 @@ type Resolver interface {
 	// DefaultMaxAge). Errors: kind NotFound if h is proven not to be
 	// registered, retired, or only confusable with a registered one; Stale if
 	// no source has a fresh answer; Conflict if the chain contradicts itself;
-	// Unavailable if no source answers truthfully at all.
+	// Unavailable if no source answers truthfully, now; Invalid if every
+	// answer was refused, as with a pin of another chain.
 	Resolve(ctx context.Context, h namesvc.Handle, maxAge time.Duration) (*Resolution, error)
 }
 
 // DefaultMaxAge is how old an answer may be if the caller does not say: a
 // concierge that was left a minute ago may still get a message, not longer.
 const DefaultMaxAge = time.Minute
-
-// sourceTimeout bounds one question to one source, beyond the time that the
-// question itself asks it to wait.
-const sourceTimeout = 15 * time.Second
 
 // Config is what a client is made of.
 type Config struct {
@@ -98,10 +96,19 @@ type Client struct {
 }
 
 // New returns a client that starts from the configured pin, or from what its
-// store has verified from that pin before.
+// store has verified from that pin before. The error is of kind Conflict if the
+// store holds evidence that the chain contradicted itself.
 func New(c Config) (*Client, error) {
 	if len(c.Sources) == 0 {
 		return nil, wire.Errorf(wire.Invalid, "light client: it has no source to ask; add one to the network")
+	}
+	for i, s := range c.Sources {
+		for _, other := range c.Sources[:i] {
+			if s.Name() == other.Name() {
+				// It would confirm itself.
+				return nil, wire.Errorf(wire.Invalid, "light client: the source %s is listed twice", s.Name())
+			}
+		}
 	}
 	if c.Rules == (verify.Rules{}) {
 		c.Rules = verify.DefaultRules()
@@ -140,6 +147,7 @@ type Proof struct {
 	Bundle    []byte           // the proof itself, for others to verify
 
 	verified *bundle.Verified
+	from     *verify.Trust // what it was verified from, nil for the pin
 }
 
 // Serving returns the entry of one of the account's concierges, which the proof
@@ -214,79 +222,142 @@ func (c *Client) Chain(ctx context.Context) (ChainInfo, error) {
 	if err != nil {
 		return ChainInfo{}, fmt.Errorf("read the chain's parameters: %w", err)
 	}
-	info := ChainInfo{Proof: p}
-	if info.Params, err = decode(p, namesvc.ParamsKey(), namesvc.DecodeParams); err != nil {
-		return ChainInfo{}, err
-	}
-	if info.Meter, err = decode(p, namesvc.MeterKey(), namesvc.DecodeMeter); err != nil {
-		return ChainInfo{}, err
-	}
-	info.Checkpoint, err = decode(p, namesvc.CheckpointKey(info.Meter.Checkpoint), namesvc.DecodeCheckpoint)
+	info, err := chainInfo(p.verified)
+	info.Proof = p
 	return info, err
 }
 
-func decode[T any](p Proof, k namesvc.Key, f func([]byte) (T, error)) (T, error) {
+func chainInfo(v *bundle.Verified) (info ChainInfo, err error) {
+	if info.Params, err = leaf(v, namesvc.ParamsKey(), namesvc.DecodeParams); err != nil {
+		return ChainInfo{}, err
+	}
+	if info.Meter, err = leaf(v, namesvc.MeterKey(), namesvc.DecodeMeter); err != nil {
+		return ChainInfo{}, err
+	}
+	info.Checkpoint, err = leaf(v, namesvc.CheckpointKey(info.Meter.Checkpoint), namesvc.DecodeCheckpoint)
+	return info, err
+}
+
+// leaf returns a leaf that every state has.
+func leaf[T any](v *bundle.Verified, k namesvc.Key, decode func([]byte) (T, error)) (T, error) {
 	var zero T
-	b, err := p.verified.Leaf(k)
+	b, err := v.Leaf(k)
 	if err != nil {
 		return zero, err
 	}
 	if b == nil {
-		return zero, wire.Errorf(wire.NotFound, "the chain does not say")
+		return zero, wire.Errorf(wire.Invalid, "the state lacks what every state has")
 	}
-	return f(b)
+	out, err := decode(b)
+	if err != nil {
+		return zero, wire.Errorf(wire.Invalid, "%w", err)
+	}
+	return out, nil
 }
 
-// ask puts a request to the sources in order until one answers with a proof
-// that holds, and has another confirm the head.
+// ask puts a request to the sources, in an answer no older than maxAge (0 for
+// DefaultMaxAge).
 func (c *Client) ask(ctx context.Context, r Request, maxAge time.Duration) (Proof, error) {
-	if maxAge == 0 {
-		maxAge = DefaultMaxAge
-	}
 	known, err := c.trusted()
 	if err != nil {
 		return Proof{}, err
 	}
+	return c.askFrom(ctx, known, r, maxAge)
+}
+
+// askFrom is ask with what the answer must stand on: a head that the client has
+// verified, or nil for the pin. It takes the first answer that holds and has
+// another source confirm its head.
+func (c *Client) askFrom(ctx context.Context, known *verify.Trust, r Request, maxAge time.Duration) (Proof, error) {
+	if maxAge <= 0 {
+		maxAge = DefaultMaxAge
+	}
+	p, others, err := c.first(ctx, known, r, maxAge)
+	if err != nil {
+		return Proof{}, err
+	}
+	if err := c.crossCheck(ctx, &p, others); err != nil {
+		return Proof{}, err
+	}
+	return p, c.advance(&p)
+}
+
+// first returns the first answer that holds, and the sources that can still be
+// asked whether they know its head: those that have not been found silent or
+// wrong. An answer from before what is known holds too, but a source that
+// replays one must not keep newer ones away: the others are heard first.
+func (c *Client) first(ctx context.Context, known *verify.Trust, r Request, maxAge time.Duration) (Proof, []Source, error) {
+	turns, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var older *Proof
+	var behind []Source
 	var notes []string
 	var failures []error
-	for i, s := range c.sources {
-		p, err := c.askOne(ctx, s, r, known, maxAge)
+	heard := make([]bool, len(c.sources))
+	for i, got := range inTurn(turns, len(c.sources), patience, func(ctx context.Context, i int) (Proof, error) {
+		return c.askOne(ctx, c.sources[i], known, r, maxAge)
+	}) {
+		heard[i] = true
+		p, err := got.value, got.err
 		var conflict *verify.ConflictError
 		switch {
 		case errors.As(err, &conflict):
-			return Proof{}, c.condemn(s, conflict)
-		case ctx.Err() != nil:
-			return Proof{}, wire.Errorf(wire.Unavailable, "no answer in time: %w", ctx.Err())
+			return Proof{}, nil, c.condemn(p, conflict)
 		case err != nil:
-			failures = append(failures, fmt.Errorf("%s: %w", s.Name(), err))
-			notes = append(notes, fmt.Sprintf("%s: %v", s.Name(), err))
+			f := &failure{c.sources[i].Name(), err}
+			failures, notes = append(failures, f), append(notes, f.Error())
+			continue
+		case known != nil && p.Height < known.Height:
+			notes = append(notes, fmt.Sprintf("%s answered with height %d, although %d is known", p.Source, p.Height, known.Height))
+			behind = append(behind, c.sources[i])
+			if older == nil || older.Height < p.Height {
+				older = &p
+			}
+			time.AfterFunc(patience, cancel) // there is an answer; the others get a moment
 			continue
 		}
-		p.Notes = notes
-		if err := c.crossCheck(ctx, &p, known, append(c.sources[i+1:len(c.sources):len(c.sources)], c.sources[:i]...)); err != nil {
-			return Proof{}, err
+		for j, s := range c.sources[:i] {
+			if !heard[j] {
+				notes = append(notes, fmt.Sprintf("%s has not answered within %v", s.Name(), patience))
+			}
 		}
-		return p, c.advance(p.verified.Trust)
+		p.Notes = notes
+		return p, append(c.sources[i+1:len(c.sources):len(c.sources)], behind...), nil
 	}
-	return Proof{}, summary(failures)
+	switch {
+	case older != nil:
+		older.Notes = notes
+		others := slices.DeleteFunc(behind, func(s Source) bool { return s.Name() == older.Source })
+		return *older, others, nil
+	case ctx.Err() != nil:
+		return Proof{}, nil, wire.Errorf(wire.Unavailable, "no answer in time: %w", ctx.Err())
+	}
+	return Proof{}, nil, summary(failures)
 }
 
-// summary turns the failures of all sources into one error, whose kind is that
-// of the most telling one.
+// summary turns the failures of all sources into one error. Its kind is Stale if
+// one had only an old answer, and Invalid only if no source can be expected to
+// do better: what a liar says must not make a caller give up on the others.
 func summary(failures []error) error {
-	code := wire.Unavailable
+	code, refused := wire.Unavailable, 0
 	for _, err := range failures {
-		if k := wire.CodeOf(err); k == wire.Stale || k == wire.Invalid && code != wire.Stale {
-			code = k
+		switch wire.CodeOf(err) {
+		case wire.Stale:
+			code = wire.Stale
+		case wire.Invalid:
+			refused++
 		}
+	}
+	if refused == len(failures) {
+		code = wire.Invalid
 	}
 	return wire.Errorf(code, "no source gave a proof that holds: %w", errors.Join(failures...))
 }
 
-// askOne puts a request to one source and verifies the answer.
-func (c *Client) askOne(ctx context.Context, s Source, r Request, known *verify.Trust, maxAge time.Duration) (Proof, error) {
-	ctx, cancel := context.WithTimeout(ctx, sourceTimeout)
-	defer cancel()
+// askOne puts a request to one source and verifies the answer. With the error of
+// an answer that was refused comes a Proof that says where it is from and what
+// it was, unproven.
+func (c *Client) askOne(ctx context.Context, s Source, known *verify.Trust, r Request, maxAge time.Duration) (Proof, error) {
 	r.Pin = c.pin.Height
 	if known != nil {
 		r.Known = known.Height
@@ -295,14 +366,51 @@ func (c *Client) askOne(ctx context.Context, s Source, r Request, known *verify.
 	if err != nil {
 		return Proof{}, err
 	}
+	p := Proof{Source: s.Name(), Bundle: b, from: known}
 	v, err := bundle.Verify(b, bundle.Trust{Pin: c.pin, Known: known, Rules: c.rules, MaxAge: maxAge}, c.now())
 	if err != nil {
-		return Proof{}, err
+		return p, err
 	}
-	return Proof{
-		Height: v.Trust.Height, Time: v.Time, Age: v.Age, Pin: v.Pin, Assurance: v.Assurance,
-		Source: s.Name(), Bundle: b, verified: v,
-	}, nil
+	if err := answers(r, v); err != nil {
+		return p, err
+	}
+	p.Height, p.Time, p.Age, p.Pin, p.Assurance, p.verified = v.Trust.Height, v.Time, v.Age, v.Pin, v.Assurance, v
+	return p, nil
+}
+
+// answers reports why a bundle that holds is no answer to the request. Whoever
+// can give out true bundles could else keep the truth away by giving out others.
+func answers(r Request, v *bundle.Verified) error {
+	var err error
+	var e namesvc.Entry
+	switch {
+	case r.At > 0 && v.Trust.Height != r.At:
+		return wire.Errorf(wire.Invalid, "it answered with height %d instead of %d", v.Trust.Height, r.At)
+	case r.After > 0 && v.Trust.Height <= r.After:
+		return wire.Errorf(wire.Unavailable, "it answered with height %d, which is not above %d", v.Trust.Height, r.After)
+	case r.Handle != "":
+		var m namesvc.Meaning
+		m, err = v.Handle(r.Handle)
+		e = m.Entry
+	case r.Account != nil:
+		e, err = v.Account(*r.Account)
+	case r.Commit != nil:
+		_, err = v.Leaf(namesvc.CommitKey(*r.Commit))
+	case r.Chain:
+		_, err = chainInfo(v)
+	}
+	if err == nil && r.Devices {
+		_, err = v.Devices(e.Account)
+	}
+	for _, s := range e.Records.Concierges {
+		if err == nil && r.Serving {
+			_, err = v.Leaf(namesvc.AccountKey(s.Account))
+		}
+	}
+	if wire.CodeOf(err) == wire.NotFound {
+		return nil // proven, and an answer
+	}
+	return err
 }
 
 // trusted returns what the client has verified so far.
@@ -312,20 +420,25 @@ func (c *Client) trusted() (*verify.Trust, error) {
 	return c.known, c.poison
 }
 
-// advance keeps a newer head.
-func (c *Client) advance(t verify.Trust) error {
+// advance keeps a newer head. That it cannot be stored is only a note: the
+// answer holds, and the next one stores a newer one.
+func (c *Client) advance(p *Proof) error {
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.poison != nil {
-		return c.poison
+	known, poison, t := c.known, c.poison, p.verified.Trust
+	newer := poison == nil && (known == nil || known.Height < t.Height)
+	if newer {
+		c.known = &t
+		if err := c.store.Save(c.pin, t); err != nil {
+			p.Notes = append(p.Notes, Printable(fmt.Sprintf("the verified head could not be kept for the next time: %v", err)))
+		}
 	}
-	if c.known != nil && c.known.Height >= t.Height {
-		return nil
+	c.mu.Unlock()
+	switch {
+	case poison != nil:
+		return poison
+	case !newer && known.Height == t.Height && known.Hash != t.Hash:
+		return c.contradict(*p, *known) // verified by another call meanwhile
 	}
-	if err := c.store.Save(c.pin, t); err != nil {
-		return fmt.Errorf("keep verified head: %w", err)
-	}
-	c.known = &t
 	return nil
 }
 
@@ -336,9 +449,10 @@ func (c *Client) Pin() verify.Pin { return c.pin }
 // alone: it begins at the pin and not at what this client has verified since,
 // and it holds the entries of the concierges too.
 func (c *Client) Portable(ctx context.Context, h namesvc.Handle, devices bool) (*Resolution, error) {
-	// A client without memory asks for, and verifies, the whole way.
-	fresh := &Client{pin: c.pin, rules: c.rules, sources: c.sources, store: &MemStore{}, now: c.now}
-	p, err := fresh.ask(ctx, Request{Handle: h, Devices: devices, Serving: true}, 0)
+	if _, err := c.trusted(); err != nil {
+		return nil, fmt.Errorf("prove %v: %w", h, err)
+	}
+	p, err := c.askFrom(ctx, nil, Request{Handle: h, Devices: devices, Serving: true}, 0)
 	if err != nil {
 		return nil, fmt.Errorf("prove %v: %w", h, err)
 	}

@@ -2,6 +2,8 @@ package lightclient
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"time"
@@ -11,82 +13,158 @@ import (
 	"github.com/confab-chat/confab/namesvc/wire"
 )
 
-// Evidence is proof that validators signed two blocks of one height: two
-// bundles that both verify from one trust and end in different heads.
+// Evidence is proof that validators signed two blocks of one height. Whoever
+// believes the pin can check it: see [Evidence.Check].
 type Evidence struct {
 	_       struct{} `cbor:",toarray"`
 	Version uint8    // 1
 	Pin     verify.Pin
 	Height  uint64
-	Sources [2]string
 	Found   uint64 // seconds since 1970, by the finder's clock
-	Steps   [2][]bundle.Step
+	Sides   [2]Side
 }
 
-// crossCheck asks the other sources, in order, for the head of p's height until
+// Side is one of the two blocks.
+type Side struct {
+	_      struct{} `cbor:",toarray"`
+	Source string   // who showed it
+	// From is what the bundle was verified from, nil for the pin. Without a
+	// bundle it is the side itself: a head that the finder verified before.
+	From   *verify.Trust
+	Bundle []byte
+}
+
+// maxEvidence bounds the encoding: two bundles, two heads to start from, and
+// the names of two sources.
+const maxEvidence = 2*(bundle.MaxSize+verify.MaxTrustSize) + 8<<10
+
+// Check returns nil if the evidence holds: both sides verify, at the time when
+// they were found, and are different headers of one height.
+func (e Evidence) Check(rules verify.Rules) error {
+	var hashes [2][32]byte
+	for i, s := range e.Sides {
+		height, hash, err := s.head(e, rules)
+		if err != nil {
+			return fmt.Errorf("evidence: side %d: %w", i+1, err)
+		}
+		if height != e.Height {
+			return wire.Errorf(wire.Invalid, "evidence: side %d is of height %d, not %d", i+1, height, e.Height)
+		}
+		hashes[i] = hash
+	}
+	if hashes[0] == hashes[1] {
+		return wire.Errorf(wire.Invalid, "evidence: both sides are the same header")
+	}
+	return nil
+}
+
+// head returns the header that a side shows.
+func (s Side) head(e Evidence, rules verify.Rules) (uint64, [32]byte, error) {
+	if len(s.Bundle) == 0 {
+		if s.From == nil {
+			return 0, [32]byte{}, wire.Errorf(wire.Invalid, "it shows nothing")
+		}
+		return s.From.Height, s.From.Hash, nil
+	}
+	v, err := bundle.Verify(s.Bundle, bundle.Trust{Pin: e.Pin, Known: s.From, Rules: rules}, e.found())
+	var conflict *verify.ConflictError
+	switch {
+	case errors.As(err, &conflict):
+		return conflict.Head.Header.Height, conflict.Head.Header.Hash(), nil
+	case err != nil:
+		return 0, [32]byte{}, err
+	}
+	return v.Trust.Height, v.Trust.Hash, nil
+}
+
+// found is when the evidence was found.
+func (e Evidence) found() time.Time { return time.Unix(int64(e.Found), 0).UTC() }
+
+// mark tells pieces of evidence apart in file names.
+func (e Evidence) mark() string {
+	sum := sha256.Sum256(wire.Encode(e))
+	return hex.EncodeToString(sum[:6])
+}
+
+// DecodeEvidence parses evidence without checking it.
+func DecodeEvidence(b []byte) (Evidence, error) {
+	var e Evidence
+	if err := wire.Decode(b, &e, maxEvidence); err != nil {
+		return Evidence{}, wire.Errorf(wire.Invalid, "evidence: %w", err)
+	}
+	if e.Version != 1 {
+		return Evidence{}, wire.Errorf(wire.Invalid, "evidence: version %d is unknown to this program", e.Version)
+	}
+	return e, nil
+}
+
+// poisoned is the error that a chain gives from when it contradicted itself.
+func (e Evidence) poisoned(where string) error {
+	return wire.Errorf(wire.Conflict,
+		"the validators of %s signed two blocks at height %d, as %s and %s showed: do not believe this chain until you know why; "+
+			"the evidence is kept in %s, and nothing is believed while it is there; "+
+			"to go on, add the network again with a pin of the block that people agree on: %w",
+		Printable(e.Pin.ChainID), e.Height, Printable(e.Sides[0].Source), Printable(e.Sides[1].Source), where, verify.ErrConflict)
+}
+
+// crossTimeout bounds how long an answer that holds waits to be confirmed.
+const crossTimeout = 5 * time.Second
+
+// crossCheck asks other sources, in order, for the head of p's height until
 // one answers with a proof that holds, and compares. A source that cannot or
 // does not answer well is noted; a properly signed other head is a conflict.
-func (c *Client) crossCheck(ctx context.Context, p *Proof, known *verify.Trust, others []Source) error {
-	for _, s := range others {
-		q, err := c.askOne(ctx, s, Request{At: p.Height}, known, c.rules.TrustingPeriod)
+func (c *Client) crossCheck(ctx context.Context, p *Proof, others []Source) error {
+	ctx, cancel := context.WithTimeout(ctx, crossTimeout)
+	defer cancel()
+	for i, got := range inTurn(ctx, len(others), patience, func(ctx context.Context, i int) (Proof, error) {
+		return c.askOne(ctx, others[i], p.from, Request{At: p.Height}, c.rules.TrustingPeriod)
+	}) {
+		q, err := got.value, got.err
 		var conflict *verify.ConflictError
 		switch {
 		case errors.As(err, &conflict):
-			return c.condemn(s, conflict)
+			return c.condemn(q, conflict)
 		case err != nil:
-			p.Notes = append(p.Notes, fmt.Sprintf("%s did not confirm the head of height %d: %v", s.Name(), p.Height, err))
-			continue
-		case q.Height != p.Height:
-			p.Notes = append(p.Notes, fmt.Sprintf("%s answered with height %d instead of %d", s.Name(), q.Height, p.Height))
+			p.Notes = append(p.Notes, Printable(fmt.Sprintf("%s did not confirm the head of height %d: %v", others[i].Name(), p.Height, err)))
 			continue
 		case q.verified.Trust.Hash != p.verified.Trust.Hash:
-			return c.disagree(*p, q)
+			return c.keep(p.Height, p.side(), q.side())
 		}
-		p.Agree = append(p.Agree, s.Name())
+		p.Agree = append(p.Agree, q.Source)
 		return nil
 	}
 	return nil
 }
 
-// disagree keeps the evidence that two sources gave, and ends all belief.
-func (c *Client) disagree(p, q Proof) error {
-	a, err := bundle.Decode(p.Bundle)
-	if err != nil {
-		return err
-	}
-	b, err := bundle.Decode(q.Bundle)
-	if err != nil {
-		return err
-	}
-	return c.keep(Evidence{
-		Version: 1, Pin: c.pin, Height: p.Height, Sources: [2]string{p.Source, q.Source},
-		Found: uint64(c.now().Unix()), Steps: [2][]bundle.Step{a.Steps, b.Steps},
-	})
-}
+// side returns the proof as a side of a conflict.
+func (p Proof) side() Side { return Side{Source: p.Source, From: p.from, Bundle: p.Bundle} }
 
-// condemn keeps the evidence that one source gave against what was verified
+// before is a side that was verified earlier.
+func before(t verify.Trust) Side { return Side{Source: "what was verified before", From: &t} }
+
+// condemn keeps the evidence that an answer gave against what was verified
 // before, and ends all belief.
-func (c *Client) condemn(s Source, conflict *verify.ConflictError) error {
-	return c.keep(Evidence{
-		Version: 1, Pin: c.pin, Height: conflict.Head.Header.Height, Sources: [2]string{"verified before", s.Name()},
-		Found: uint64(c.now().Unix()),
-		Steps: [2][]bundle.Step{nil, {{Head: conflict.Head, Validators: &conflict.Validators}}},
-	})
+func (c *Client) condemn(p Proof, conflict *verify.ConflictError) error {
+	return c.keep(conflict.Head.Header.Height, before(conflict.Trusted), p.side())
 }
 
-func (c *Client) keep(e Evidence) error {
+// contradict is condemn for an answer that holds by itself.
+func (c *Client) contradict(p Proof, known verify.Trust) error {
+	return c.keep(known.Height, before(known), p.side())
+}
+
+// keep keeps evidence and ends all belief.
+func (c *Client) keep(height uint64, a, b Side) error {
+	e := Evidence{Version: 1, Pin: c.pin, Height: height, Found: uint64(max(0, c.now().Unix())), Sides: [2]Side{a, b}}
 	where, err := c.store.Evidence(e)
 	if err != nil {
-		where = fmt.Sprintf("nowhere, because of an error (%v)", err)
+		where = fmt.Sprintf("the memory of this program only, because of an error (%v)", err)
 	}
-	poison := wire.Errorf(wire.Conflict,
-		"the validators of %s signed two blocks at height %d (%s and %s disagree): do not believe this chain until you know why; the evidence is kept in %s: %w",
-		c.pin.ChainID, e.Height, e.Sources[0], e.Sources[1], where, verify.ErrConflict)
+	poison := e.poisoned(where)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.poison = poison
+	if c.poison == nil {
+		c.poison = poison
+	}
 	return poison
 }
-
-// found is when evidence was found, for file names.
-func (e Evidence) found() time.Time { return time.Unix(int64(e.Found), 0).UTC() }

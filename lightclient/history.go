@@ -3,8 +3,8 @@ package lightclient
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
+	"time"
 
 	"github.com/confab-chat/confab/namesvc"
 	"github.com/confab-chat/confab/namesvc/wire"
@@ -36,9 +36,22 @@ type Event struct {
 	Bytes  []byte
 }
 
-// maxHistory bounds how many ops a history may have. At the default quota an
-// account reaches it after 18 years of its worst.
-const maxHistory = 200_000
+// Bounds of a history that somebody reads whole.
+const (
+	// maxHistory bounds the ops. At the default quota an account reaches it
+	// after 18 years of its worst.
+	maxHistory = 200_000
+	// maxHistoryBytes bounds the ops' bytes, which are true only once the last
+	// one is there: a liar could send the largest there are. Real ones have
+	// 300 on average.
+	maxHistoryBytes = 64 << 20
+	// opsPerTurn is how many ops a source must give out in each sourceTimeout,
+	// or be given up on: a page has 200.
+	opsPerTurn = 200
+)
+
+// errNoHistorian reports sources that keep no history at all.
+var errNoHistorian error = wire.Errorf(wire.Unavailable, "history: no source keeps one")
 
 // History returns the whole history of an account whose proven entry is e. It
 // is complete and true: hashing it must give the entry's op log.
@@ -56,17 +69,20 @@ func (c *Client) History(ctx context.Context, e namesvc.Entry) ([]Event, error) 
 		if err == nil {
 			return events, nil
 		}
-		failures = append(failures, fmt.Errorf("%s: %w", s.Name(), err))
+		failures = append(failures, &failure{s.Name(), err})
 	}
 	if len(failures) == 0 {
-		return nil, wire.Errorf(wire.Unavailable, "history: no source keeps one")
+		return nil, errNoHistorian
 	}
 	return nil, wire.Errorf(wire.Unavailable, "history: no source has a true and complete one: %w", errors.Join(failures...))
 }
 
 func history(ctx context.Context, h Historian, e namesvc.Entry) ([]Event, error) {
+	ctx, cancel := context.WithTimeout(ctx, sourceTimeout*time.Duration(1+e.Seq/opsPerTurn))
+	defer cancel()
 	var events []Event
 	var log namesvc.OpLog
+	size := 0
 	for uint64(len(events)) < e.Seq {
 		ops, more, err := h.Ops(ctx, e.Account, uint64(len(events)))
 		if err != nil {
@@ -78,18 +94,21 @@ func history(ctx context.Context, h Historian, e namesvc.Entry) ([]Event, error)
 				break // newer than the entry; it is not asked about
 			}
 			tx, fault := namesvc.Parse(o.Bytes)
-			if fault != nil || o.Seq != n {
-				return nil, errors.New("op out of place or malformed")
+			if fault != nil || tx.Op == nil || o.Seq != n || tx.Op.Seq != n || tx.Op.Account != e.Account {
+				return nil, wire.Errorf(wire.Invalid, "op %d is malformed or of another place", n)
+			}
+			if size += len(o.Bytes); size > maxHistoryBytes {
+				return nil, wire.Errorf(wire.Exhausted, "the first %d ops have more than %d bytes", n, maxHistoryBytes)
 			}
 			log = log.Append(n, o.Height, o.Time, tx.ID)
 			events = append(events, Event{ID: tx.ID, Seq: n, Height: o.Height, Time: o.Time, Tx: tx, Bytes: o.Bytes})
 		}
 		if len(ops) == 0 || !more && uint64(len(events)) < e.Seq {
-			return nil, fmt.Errorf("it has %d of %d ops", len(events), e.Seq)
+			return nil, wire.Errorf(wire.Invalid, "it has %d of %d ops", len(events), e.Seq)
 		}
 	}
 	if !slices.Equal(log, namesvc.OpLog(e.OpLog)) {
-		return nil, errors.New("it does not hash to what the entry says")
+		return nil, wire.Errorf(wire.Invalid, "it does not hash to what the entry says")
 	}
 	return events, nil
 }

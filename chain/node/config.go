@@ -1,16 +1,19 @@
 package node
 
 import (
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
 	"github.com/BurntSushi/toml"
+	"github.com/cometbft/cometbft/p2p"
 
 	"github.com/confab-chat/confab/namesvc/wire"
 )
@@ -142,14 +145,26 @@ func LoadConfig(home string) (Config, error) {
 	return c, c.Check()
 }
 
+// maxName bounds a validator's name, which stands in lines of logs.
+const maxName = 64
+
 // Check reports the first value that makes no sense.
 func (c Config) Check() error {
-	for _, a := range []struct{ key, addr string }{{"p2p.listen", c.P2P.Listen}, {"query.listen", c.Query.Listen}} {
-		if _, _, err := net.SplitHostPort(a.addr); err != nil {
+	for _, a := range []struct{ key, addr string }{{"p2p.listen", c.P2P.Listen}, {"p2p.external", c.P2P.External}, {"query.listen", c.Query.Listen}} {
+		if !address(a.addr) && (a.addr != "" || a.key != "p2p.external") {
 			return wire.Errorf(wire.Invalid, "%s is %q: it must be host:port", a.key, a.addr)
 		}
 	}
+	for _, p := range c.P2P.Peers {
+		id, addr, _ := strings.Cut(p, "@")
+		if b, err := hex.DecodeString(id); err != nil || len(b) != p2p.IDByteLength || !address(addr) {
+			return wire.Errorf(wire.Invalid, "p2p.peers has %q: it must be id@host:port, as confab-validator status prints it on the peer", p)
+		}
+	}
 	switch {
+	case c.Name != strings.TrimSpace(c.Name) || c.Name == "" || len(c.Name) > maxName ||
+		strings.ContainsFunc(c.Name, func(r rune) bool { return r < ' ' || r > '~' }):
+		return wire.Errorf(wire.Invalid, "name is %.80q: it must have 1 to %d ASCII characters, the first and last no spaces", c.Name, maxName)
 	case c.Block.Pause < 0 || c.Block.Pause > Duration(time.Minute):
 		return wire.Errorf(wire.Invalid, "block.pause is %v: it must be from 0s to 1m", time.Duration(c.Block.Pause))
 	case c.Block.DoubleSignCheck < 0 || c.Block.DoubleSignCheck > 1000:
@@ -159,6 +174,13 @@ func (c Config) Check() error {
 		return err
 	}
 	return nil
+}
+
+// address reports whether a is host:port.
+func address(a string) bool {
+	_, port, err := net.SplitHostPort(a)
+	n, perr := strconv.ParseUint(port, 10, 16)
+	return err == nil && perr == nil && strconv.FormatUint(n, 10) == port
 }
 
 // writeNew writes a file that must not be there yet.

@@ -77,9 +77,11 @@ func Open(home string, c Config, logger *slog.Logger) (_ *Node, err error) {
 	if err := n.data.check(doc, app, pv); err != nil {
 		return nil, fmt.Errorf("open %s: %w", home, err)
 	}
-	if n.listen, err = net.Listen("tcp", c.Query.Listen); err != nil {
+	listener, err := net.Listen("tcp", c.Query.Listen)
+	if err != nil {
 		return nil, wire.Errorf(wire.Unavailable, "query.listen: %w; is another validator running? change the port in %s", err, ConfigFile)
 	}
+	n.listen = limit(listener, maxConnections)
 	if exposed(home) {
 		logger.Warn("others on this machine can read the validator's key", "file", filepath.Join(home, validatorKey), "do", "chmod 600")
 	}

@@ -1,7 +1,6 @@
 package query
 
 import (
-	"context"
 	"errors"
 	"net/http"
 	"strings"
@@ -20,9 +19,15 @@ func wantsJSON(r *http.Request) bool {
 	return strings.Contains(r.Header.Get("Accept"), typeJSON)
 }
 
+// encoded is an answer in CBOR already.
+type encoded []byte
+
 func (s *Server) answer(w http.ResponseWriter, r *http.Request, status int, v any) {
 	var body []byte
-	if wantsJSON(r) {
+	if ready, ok := v.(encoded); ok {
+		body = ready
+		w.Header().Set("Content-Type", typeCBOR)
+	} else if wantsJSON(r) {
 		var err error
 		if body, err = wire.JSON(v); err != nil {
 			s.Logger.Error("answer as json", "path", r.URL.Path, "err", err)
@@ -61,9 +66,6 @@ func (p Problem) Readable() any {
 // fail answers with an error. What has no kind is ours: its text stays in the
 // log, because it may speak of files and disks.
 func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
-	if errors.Is(err, context.Canceled) || r.Context().Err() != nil {
-		return // nobody is listening
-	}
 	p := Problem{Code: wire.CodeOf(err).String(), Text: err.Error()}
 	status := wire.CodeOf(err).HTTPStatus()
 	var rejected *RejectError

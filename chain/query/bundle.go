@@ -37,80 +37,181 @@ type Ask struct {
 	Pin   uint64
 }
 
+// check reports an ask that is for nothing, or for more than one thing.
+func (a Ask) check() error {
+	n := 0
+	for _, asked := range []bool{a.Handle != "", a.Account != nil, a.Commit != nil, a.Chain, a.At > 0} {
+		if asked {
+			n++
+		}
+	}
+	if n != 1 {
+		return wire.Errorf(wire.Invalid, "ask for one of: a handle, an account, a commit, a height, the chain")
+	}
+	return nil
+}
+
 // Bundle makes a proof of what is asked, under the newest head.
 func (s *Server) Bundle(ask Ask) (bundle.Bundle, error) {
-	height := s.Heads.Newest()
-	if height < 2 {
-		return bundle.Bundle{}, wire.Errorf(wire.Unavailable, "the chain has just begun; try again in a moment")
-	}
-	if ask.At > height {
-		return bundle.Bundle{}, wire.Errorf(wire.Unavailable, "height %d is not here yet; the newest is %d", ask.At, height)
-	}
-	if ask.At > 0 {
-		height = ask.At
-	}
-	b := bundle.Bundle{Version: bundle.Version}
-	if err := s.lead(&b, ask, height); err != nil {
+	height, err := s.height(ask)
+	if err != nil {
 		return bundle.Bundle{}, err
 	}
+	b := bundle.Bundle{Version: bundle.Version}
+	from, origin, err := s.origin(ask, height)
+	if err != nil {
+		return bundle.Bundle{}, err
+	}
+	b.Origin = origin
+	if b.Steps, err = s.steps(from, height); err != nil {
+		return bundle.Bundle{}, err
+	}
+	b.About, b.Leaves, err = s.leaves(ask, height)
+	return b, err
+}
+
+// Encoded returns Bundle(ask).Encode(). It encodes the newest head once for all
+// who need nothing but that head on their path, which is nearly everyone.
+func (s *Server) Encoded(ask Ask) (encoded, error) {
+	height, err := s.height(ask)
+	if err != nil {
+		return nil, err
+	}
+	w := bundleWire{Version: bundle.Version}
+	from, origin, err := s.origin(ask, height)
+	if err != nil {
+		return nil, err
+	}
+	w.Origin = origin
+	if w.Steps, err = s.encodedSteps(from, height); err != nil {
+		return nil, err
+	}
+	if w.About, w.Leaves, err = s.leaves(ask, height); err != nil {
+		return nil, err
+	}
+	return wire.Encode(w), nil
+}
+
+// bundleWire is a bundle.Bundle whose path is encoded already.
+type bundleWire struct {
+	_       struct{} `cbor:",toarray"`
+	Version uint8
+	About   string
+	Origin  *bundle.Origin
+	Steps   wire.Raw
+	Leaves  []bundle.Leaf
+	Anchor  []byte
+}
+
+// height returns the height of the head that answers.
+func (s *Server) height(ask Ask) (uint64, error) {
+	newest := s.Heads.Newest()
+	if err := ask.check(); err != nil {
+		return 0, err
+	}
+	switch {
+	case newest < 2:
+		return 0, wire.Errorf(wire.Unavailable, "the chain has just begun; try again in a moment")
+	case ask.At > newest:
+		return 0, wire.Errorf(wire.Unavailable, "height %d is not here yet; the newest is %d", ask.At, newest)
+	case ask.At > 0:
+		return ask.At, nil
+	}
+	return newest, nil
+}
+
+// leaves proves what is asked under the head of a height.
+func (s *Server) leaves(ask Ask, height uint64) (about string, _ []bundle.Leaf, err error) {
 	if ask.At > 0 {
-		b.About = "head"
-		return b, nil
+		return "head", nil, nil
 	}
 	// The head of height h carries the root of the state after block h-1.
 	r, err := s.Store.At(height - 1)
 	if err != nil {
-		return bundle.Bundle{}, unavailable(err)
+		return "", nil, unavailable(err)
 	}
 	defer r.Close()
 	p := prover{r: r}
 	switch {
 	case ask.Handle != "":
-		b.About = ask.Handle.String()
+		about = ask.Handle.String()
 		p.handle(ask)
 	case ask.Account != nil:
-		b.About = ask.Account.String()
+		about = ask.Account.String()
 		p.account(*ask.Account, ask)
 	case ask.Commit != nil:
-		b.About = "commit"
+		about = "commit"
 		p.leaf(namesvc.LeafCommit, ask.Commit[:])
-	case ask.Chain:
-		b.About = "chain"
-		p.chain()
 	default:
-		return bundle.Bundle{}, wire.Errorf(wire.Invalid, "ask for a handle, an account, a commit, a height or the chain")
+		about = "chain"
+		p.chain()
 	}
 	if p.err != nil {
-		return bundle.Bundle{}, unavailable(p.err)
+		return "", nil, unavailable(p.err)
 	}
-	b.Leaves = p.leaves
-	return b, nil
+	return about, p.leaves, nil
 }
 
-// lead fills in the path from what the reader has to the head.
-func (s *Server) lead(b *bundle.Bundle, ask Ask, to uint64) error {
-	from := ask.Known
-	if from == 0 || from > to {
-		from = ask.Pin
+// origin returns the height that the path to a height begins at, 0 for a reader
+// who has nothing, and what opens the pin of one who has only that.
+func (s *Server) origin(ask Ask, to uint64) (from uint64, _ *bundle.Origin, err error) {
+	if ask.Known > 0 && ask.Known <= to {
+		return ask.Known, nil, nil
 	}
-	if from == 0 {
-		head, set, err := s.Heads.Head(to)
+	if ask.Pin == 0 {
+		return 0, nil, nil
+	}
+	head, set, err := s.Heads.Head(ask.Pin)
+	switch {
+	case err != nil:
+		return 0, nil, fmt.Errorf("your pin: %w", err)
+	case ask.Pin > to:
+		return 0, nil, wire.Errorf(wire.Invalid, "height %d lies before your pin, %d", to, ask.Pin)
+	}
+	return ask.Pin, &bundle.Origin{Header: head.Header, Validators: set}, nil
+}
+
+// steps returns the path from a height, or the head alone from height 0.
+func (s *Server) steps(from, to uint64) ([]bundle.Step, error) {
+	if from > 0 {
+		return s.path(from, to)
+	}
+	head, set, err := s.Heads.Head(to)
+	if err != nil {
+		return nil, err
+	}
+	return []bundle.Step{{Head: head.Trim(set), Validators: &set}}, nil
+}
+
+// onlyStep is the encoded path to a height for all who know a head with the same
+// validators.
+type onlyStep struct {
+	height  uint64
+	set     [32]byte // hash of the validators
+	encoded wire.Raw
+}
+
+// encodedSteps returns the encoding of steps.
+func (s *Server) encodedSteps(from, to uint64) (wire.Raw, error) {
+	only := s.newest.Load()
+	if from > 0 && only != nil && only.height == to {
+		_, known, err := s.Heads.Head(from)
 		if err != nil {
-			return err
+			return nil, fmt.Errorf("height %d, which you know: %w", from, err)
 		}
-		b.Steps = []bundle.Step{{Head: head.Trim(set), Validators: &set}}
-		return nil
-	}
-	if from == ask.Pin {
-		head, set, err := s.Heads.Head(from)
-		if err != nil {
-			return fmt.Errorf("your pin: %w", err)
+		if known.Hash() == only.set {
+			return only.encoded, nil
 		}
-		b.Origin = &bundle.Origin{Header: head.Header, Validators: set}
 	}
-	steps, err := s.path(from, to)
-	b.Steps = steps
-	return err
+	steps, err := s.steps(from, to)
+	if err != nil {
+		return nil, err
+	}
+	b := wire.Raw(wire.Encode(steps))
+	if len(steps) == 1 && steps[0].Validators == nil {
+		s.newest.Store(&onlyStep{height: to, set: steps[0].Head.Header.ValidatorsHash, encoded: b})
+	}
+	return b, nil
 }
 
 // unavailable gives an error of the store its kind: a height that has just been

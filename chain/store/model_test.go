@@ -238,7 +238,7 @@ const testChain = "confab-test-1"
 
 func open(t testing.TB, fs vfs.FS) *store.Store {
 	t.Helper()
-	s, err := store.Open("state", store.Options{Chain: testChain, FS: fs, CacheBytes: 1 << 20})
+	s, err := store.Open("state", store.Options{Chain: testChain, FS: fs, CacheBytes: 8 << 20})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -14,8 +14,11 @@ import (
 // between, against a model that keeps every height in full.
 func TestStore_KeepsWhatIsPromisedAndNothingElse(t *testing.T) {
 	seeds := uint64(2)
-	if os.Getenv("CONFAB_LONG") == "1" {
+	switch {
+	case os.Getenv("CONFAB_LONG") == "1":
 		seeds = 40
+	case testing.Short():
+		seeds = 1
 	}
 	for seed := range seeds {
 		r, m := newSource(seed), newModel()

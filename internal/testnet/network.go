@@ -38,6 +38,10 @@ type Spec struct {
 type Network struct {
 	Chain string
 	Nodes []*node.Node
+
+	homes  []string
+	logger *slog.Logger
+	down   map[int]bool // validators that StopOne stopped
 }
 
 // Genesis returns the network's genesis file.
@@ -68,18 +72,14 @@ func Start(ctx context.Context, s Spec) (_ *Network, err error) {
 	if err != nil {
 		return nil, err
 	}
-	n := &Network{}
+	n := &Network{homes: homes, logger: s.Logger, down: map[int]bool{}}
 	defer func() {
 		if err != nil {
 			n.Stop()
 		}
 	}()
-	for i, home := range homes {
-		c, err := node.LoadConfig(home)
-		if err != nil {
-			return nil, err
-		}
-		v, err := node.Open(home, c, s.Logger.With("validator", i))
+	for i := range homes {
+		v, err := n.open(i)
 		if err != nil {
 			return nil, err
 		}
@@ -92,6 +92,40 @@ func Start(ctx context.Context, s Spec) (_ *Network, err error) {
 		}
 	}
 	return n, n.WaitHeight(ctx, 2)
+}
+
+func (n *Network) open(i int) (*node.Node, error) {
+	c, err := node.LoadConfig(n.homes[i])
+	if err != nil {
+		return nil, err
+	}
+	return node.Open(n.homes[i], c, n.logger.With("validator", i))
+}
+
+// Home returns the folder of validator i.
+func (n *Network) Home(i int) string { return n.homes[i] }
+
+// StopOne ends validator i. The others go on while they have more than two
+// thirds of the power.
+func (n *Network) StopOne(i int) error {
+	n.down[i] = true
+	return n.Nodes[i].Stop()
+}
+
+// StartOne starts validator i again, from its folder, which the caller may have
+// changed meanwhile, on the ports it had. It does not wait for it to catch up:
+// see WaitHeight.
+func (n *Network) StartOne(i int) error {
+	v, err := n.open(i)
+	if err != nil {
+		return err
+	}
+	if err := v.Start(); err != nil {
+		v.Stop()
+		return err
+	}
+	n.Nodes[i], n.down[i] = v, false
+	return nil
 }
 
 // homes returns the validators' folders, made if they are not there. Ports are
@@ -249,10 +283,13 @@ func (n *Network) Client() (*lightclient.Client, error) {
 	return lightclient.New(lightclient.Config{Pin: pin, Sources: n.Sources()})
 }
 
-// WaitHeight waits until every validator's newest provable head is of at least
-// this height.
+// WaitHeight waits until the newest provable head of every validator that is not
+// stopped is of at least this height.
 func (n *Network) WaitHeight(ctx context.Context, height uint64) error {
 	for i, v := range n.Nodes {
+		if n.down[i] {
+			continue
+		}
 		for v.Query.Heads.Newest() < height {
 			_, news := v.App.Last()
 			select {

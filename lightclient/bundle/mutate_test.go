@@ -56,8 +56,11 @@ func TestVerify_NoFlippedBitChangesAnAnswer(t *testing.T) {
 		"four validators":    {four, four.ask(), four.trust(), "alice", 1},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if os.Getenv("CONFAB_LONG") != "" {
+			switch {
+			case os.Getenv("CONFAB_LONG") != "":
 				test.every = 8
+			case testing.Short():
+				test.every = 1
 			}
 			flipAll(t, test.w, test.b, test.trust, test.handle, test.every)
 		})
@@ -142,8 +145,11 @@ func TestVerify_PartsOfTrueBundlesMakeNoLie(t *testing.T) {
 	pick := func() bundle.Bundle { return parts[r.IntN(len(parts))] }
 	believed := 0
 	rounds := 3000
-	if os.Getenv("CONFAB_LONG") != "" {
+	switch {
+	case os.Getenv("CONFAB_LONG") != "":
 		rounds = 200_000
+	case testing.Short():
+		rounds = 500
 	}
 	for range rounds {
 		b := bundle.Bundle{Version: 1, Origin: pick().Origin}

@@ -336,6 +336,78 @@ func TestVerify_FindsAConflictWithWhatIsKnown(t *testing.T) {
 	}
 }
 
+// The proof of a fork must not get lost because the path from the pin, which is
+// tried as well, leads nowhere.
+func TestVerify_FindsAConflictWhereThePinLeadsNowhere(t *testing.T) {
+	w := newWorld(t, fakechain.Spec{})
+	w.SetValidators(fakechain.Equal(3, 4))
+	w.Skip(2)
+	w.SetValidators(fakechain.Equal(6, 4))
+	w.Skip(2)
+	fork := w.Fork()
+	fork.Skip(1)
+	w.Skip(1)
+	_, set := fork.Head(fork.Height())
+	head, _ := fork.Head(fork.Height())
+	b := bundle.Bundle{Version: 1, Origin: w.Origin(1), Steps: []bundle.Step{{Head: head, Validators: &set.Validators}}}
+	if _, err := w.verify(b); !errors.Is(err, verify.ErrTrustedPower) {
+		t.Fatalf("from the pin: %v", err)
+	}
+	if _, err := bundle.Verify(b.Encode(), w.knows(w.Height()), w.Now()); !errors.Is(err, verify.ErrConflict) {
+		t.Errorf("from what is known: %v", err)
+	}
+}
+
+// A state that contradicts itself is signed by a whole set that broke the law.
+// Even then nobody is told that devices are an account's which its entry does
+// not name.
+func TestVerified_RefusesDevicesThatTheEntryDoesNotName(t *testing.T) {
+	w := newWorld(t, fakechain.Spec{})
+	full, err := w.Bundle(lightclient.Request{Account: &w.alice.ID, Devices: true, Pin: 1})
+	w.do(err)
+	for _, honest := range []bool{true, false} {
+		devices := full.Leaves[1].Value
+		if !honest {
+			d, err := namesvc.DecodeDevices(devices)
+			w.do(err)
+			d.List[0].Key[0] ^= 1
+			devices = d.Encode()
+		}
+		b := lawless(t, w, map[byte][]byte{namesvc.LeafAccount: full.Leaves[0].Value, namesvc.LeafDevices: devices})
+		v, err := w.verify(b)
+		w.do(err)
+		if _, err := v.Devices(w.alice.ID); honest != (err == nil) || err != nil && wire.CodeOf(err) != wire.Invalid {
+			t.Errorf("honest %v: %v", honest, err)
+		}
+	}
+}
+
+// lawless returns a bundle of a state that consists of these leaves of @alice's
+// alone, signed by all validators.
+func lawless(t *testing.T, w *world, leaves map[byte][]byte) bundle.Bundle {
+	t.Helper()
+	tree := statetree.NewMem()
+	var changes []statetree.Change
+	for kind, value := range leaves {
+		changes = append(changes, statetree.Change{Key: statetree.Key(namesvc.LeafKey(kind, w.alice.ID[:])), Value: value})
+	}
+	slices.SortFunc(changes, func(a, b statetree.Change) int { return a.Key.Compare(b.Key) })
+	root, err := tree.Update(changes)
+	w.do(err)
+	b := bundle.Bundle{Version: 1, Origin: w.Origin(1), Steps: w.Steps(1, w.Height())}
+	head := &b.Steps[len(b.Steps)-1].Head
+	head.Header.AppHash = root
+	fakechain.Equal(0, 4).Sign(head)
+	for kind, value := range leaves {
+		p, err := tree.Prove(statetree.Key(namesvc.LeafKey(kind, w.alice.ID[:])))
+		w.do(err)
+		proof, err := p.MarshalBinary()
+		w.do(err)
+		b.Leaves = append(b.Leaves, bundle.Leaf{Kind: kind, ID: w.alice.ID[:], Value: value, Proof: proof})
+	}
+	return b
+}
+
 func TestVerify_AnswersOnlyWhatItProves(t *testing.T) {
 	w := newWorld(t, fakechain.Spec{})
 	full, err := w.Bundle(lightclient.Request{Handle: "alice", Devices: true, Pin: 1})

@@ -46,7 +46,7 @@ sources = [
 
 const (
 	suffix   = ".toml"
-	chosen   = "default" // file with the name of the network to use
+	chosen   = "default.txt" // holds the name of the network to use; no network's folder is called so
 	maxFile  = 64 << 10
 	maxNames = 64 // bytes of a name
 	// MaxSources bounds the sources of a network: each may cost a time-out.
@@ -73,10 +73,16 @@ func (n Network) check() error {
 	if len(n.Sources) == 0 || len(n.Sources) > MaxSources {
 		return wire.Errorf(wire.Invalid, "network %s needs 1 to %d sources", n.Name, MaxSources)
 	}
+	seen := map[string]bool{}
 	for _, s := range n.Sources {
-		if _, err := source.NewHTTP(s, nil); err != nil {
+		h, err := source.NewHTTP(s, nil)
+		if err != nil {
 			return err
 		}
+		if seen[h.Name()] {
+			return wire.Errorf(wire.Invalid, "network %s lists the source %s twice; it cannot confirm itself", n.Name, h.Name())
+		}
+		seen[h.Name()] = true
 	}
 	return nil
 }
@@ -124,7 +130,12 @@ func (d Dir) Add(n Network) error {
 	for _, s := range n.Sources {
 		fmt.Fprintf(&list, "  %q,\n", s)
 	}
-	return d.write(n.Name+suffix, fmt.Appendf(nil, template, n.Pin.String(), list.String()))
+	text := fmt.Appendf(nil, template, n.Pin.String(), list.String())
+	var f file
+	if _, err := toml.Decode(string(text), &f); err != nil || f.Pin != n.Pin.String() || !slices.Equal(f.Sources, n.Sources) {
+		return wire.Errorf(wire.Invalid, "network %s: its pin or a source has characters that its file cannot hold", n.Name)
+	}
+	return d.write(n.Name+suffix, text)
 }
 
 // Load reads a network. The error is of kind NotFound if there is none.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -24,16 +25,21 @@ type HTTP struct {
 }
 
 // NewHTTP returns a source at a base URL such as https://example.org or
-// http://127.0.0.1:7780. client may be nil.
+// http://127.0.0.1:7780. client may be nil. Redirects are not followed: a source
+// must not send its askers to addresses of its choosing, such as those that
+// only their own machine or network can reach.
 func NewHTTP(base string, client *http.Client) (*HTTP, error) {
 	u, err := url.Parse(base)
-	if err != nil || u.Host == "" || (u.Scheme != "https" && u.Scheme != "http") || u.RawQuery != "" || u.User != nil {
+	if err != nil || u.Host == "" || (u.Scheme != "https" && u.Scheme != "http") ||
+		u.RawQuery != "" || u.ForceQuery || u.Fragment != "" || u.User != nil || strings.HasSuffix(base, "#") {
 		return nil, wire.Errorf(wire.Invalid, "source %.100q is no base URL: write https://host or http://host:port", base)
 	}
-	if client == nil {
-		client = &http.Client{}
+	var own http.Client
+	if client != nil {
+		own = *client
 	}
-	return &HTTP{base: strings.TrimSuffix(u.String(), "/"), client: client}, nil
+	own.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	return &HTTP{base: strings.TrimSuffix(u.String(), "/"), client: &own}, nil
 }
 
 // Name implements lightclient.Source: the base URL.
@@ -106,11 +112,8 @@ type problem struct {
 	Text   string
 }
 
-// maxProblem bounds the body of an error, maxText what of it reaches a person.
-const (
-	maxProblem = 4 << 10
-	maxText    = 300
-)
+// maxProblem bounds the body of an error.
+const maxProblem = 4 << 10
 
 // do sends a request and returns the body of a good answer, at most limit
 // bytes.
@@ -121,11 +124,20 @@ func (h *HTTP) do(ctx context.Context, method, path string, body []byte, limit i
 	}
 	res, err := h.client.Do(req)
 	if err != nil {
+		var bare *url.Error // says the whole URL again
+		if errors.As(err, &bare) {
+			err = bare.Err
+		}
 		return nil, wire.Errorf(wire.Unavailable, "%w", err)
 	}
 	defer res.Body.Close()
 	if res.StatusCode != http.StatusOK {
 		return nil, failure(res)
+	}
+	if kind := res.Header.Get("Content-Type"); strings.HasPrefix(kind, "text/") {
+		// A page of a hotel's network, or a web server that is none of ours.
+		return nil, wire.Errorf(wire.Unavailable, "it answered with %s; is this a source, and does nothing stand in between?",
+			lightclient.Printable(kind))
 	}
 	b, err := io.ReadAll(io.LimitReader(res.Body, limit+1))
 	switch {
@@ -138,28 +150,20 @@ func (h *HTTP) do(ctx context.Context, method, path string, body []byte, limit i
 }
 
 // failure reads the error of an answer. Its text comes from a stranger and may
-// end on a terminal: control characters are taken out.
+// end on a terminal, so it is made printable.
 func failure(res *http.Response) error {
-	b, _ := io.ReadAll(io.LimitReader(res.Body, maxProblem))
+	if res.StatusCode >= 300 && res.StatusCode < 400 {
+		return wire.Errorf(wire.Unavailable, "it redirects to %s, which is not followed; use that address if you want to",
+			lightclient.Printable(res.Header.Get("Location")))
+	}
+	b, err := io.ReadAll(io.LimitReader(res.Body, maxProblem))
 	var p problem
-	if wire.Decode(b, &p, maxProblem) != nil {
+	if err != nil || wire.Decode(b, &p, maxProblem) != nil {
 		return wire.Errorf(wire.Unavailable, "it answered with status %d", res.StatusCode)
 	}
-	text := clean(p.Text)
+	text := lightclient.Printable(p.Text)
 	if p.Reject != namesvc.Accepted {
 		return &lightclient.RejectError{Code: p.Reject, Text: text}
 	}
 	return wire.Errorf(wire.CodeNamed(p.Code), "%s", text)
-}
-
-func clean(s string) string {
-	if len(s) > maxText {
-		s = s[:maxText]
-	}
-	return strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f || (r >= 0x80 && r < 0xa0) {
-			return -1
-		}
-		return r
-	}, strings.ToValidUTF8(s, ""))
 }
