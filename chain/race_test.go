@@ -1,6 +1,7 @@
 package chain_test
 
 import (
+	"bytes"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -22,16 +23,20 @@ func TestApp_ConnectionsDoNotDisturbOneAnother(t *testing.T) {
 	people := m.register(t, 8)
 	var blocks [][][]byte
 	var all [][]byte
-	for range 12 {
+	for i := range 12 {
 		var block [][]byte
 		for _, who := range people {
-			block = append(block, who.op(namesvc.OpRecords, namesvc.Records{Profile: make([]byte, 32)}, who.device, m.height+100))
+			block = append(block, who.op(namesvc.OpRecords, namesvc.Records{Profile: bytes.Repeat([]byte{byte(i)}, 32)}, who.device, m.height+100))
 		}
 		blocks, all = append(blocks, block), append(all, block...)
 	}
 	app := m.app
 	var stop atomic.Bool
 	var others sync.WaitGroup
+	defer func() {
+		stop.Store(true)
+		others.Wait()
+	}()
 	beside := func(f func(i int) error) {
 		others.Go(func() {
 			for i := 0; !stop.Load(); i++ {
@@ -75,8 +80,6 @@ func TestApp_ConnectionsDoNotDisturbOneAnother(t *testing.T) {
 		m.must(t, block...)
 		app.KeepSeals(uint64(i), verify.Seals{Height: m.height, Signatures: make([]verify.Signature, 4)})
 	}
-	stop.Store(true)
-	others.Wait()
 	list, err := app.History(people[0].id, 0, 100)
 	if err != nil || len(list) != 1+len(blocks) {
 		t.Errorf("%d ops in the history, want %d: %v", len(list), 1+len(blocks), err)

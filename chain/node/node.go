@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	cmtcfg "github.com/cometbft/cometbft/config"
 	cmtnode "github.com/cometbft/cometbft/node"
 	cmttypes "github.com/cometbft/cometbft/types"
 
@@ -42,7 +43,11 @@ type Node struct {
 
 // Open assembles the validator of a folder. It holds the folder and the query
 // port until Stop; nothing runs before Start.
-func Open(home string, c Config, logger *slog.Logger) (_ *Node, err error) {
+func Open(home string, c Config, logger *slog.Logger) (*Node, error) {
+	return open(home, c, cometConfig(home, c), logger)
+}
+
+func open(home string, c Config, config *cmtcfg.Config, logger *slog.Logger) (_ *Node, err error) {
 	doc, err := loadGenesis(home)
 	if err != nil {
 		return nil, err
@@ -70,7 +75,7 @@ func Open(home string, c Config, logger *slog.Logger) (_ *Node, err error) {
 	if n.App, err = chain.New(n.store, doc.ChainID, logger); err != nil {
 		return nil, err
 	}
-	if n.data, err = openDatabases(cometConfig(home, c)); err != nil {
+	if n.data, err = openDatabases(config); err != nil {
 		return nil, err
 	}
 	app := n.store.State()

@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"log/slog"
 	"time"
 
 	"github.com/confab-chat/confab/chain/anchor"
@@ -26,7 +27,10 @@ func (n *Node) watch(ctx context.Context) {
 		}}
 	tick := time.NewTicker(lookUp)
 	defer tick.Stop()
-	r := reporter{n: n, moved: time.Now(), told: time.Now()}
+	r := reporter{
+		logger: n.logger, peers: n.comet.Switch().Peers().Size, waiting: n.comet.Mempool().Size,
+		moved: time.Now(), told: time.Now(),
+	}
 	for {
 		mark, news := n.App.Last()
 		if p, ok := n.App.Params(); ok {
@@ -46,7 +50,10 @@ func (n *Node) watch(ctx context.Context) {
 
 // reporter writes a line now and then.
 type reporter struct {
-	n      *Node
+	logger  *slog.Logger
+	peers   func() int
+	waiting func() int // ops in the mempool
+
 	height uint64
 	moved  time.Time // when the height rose
 	told   time.Time // when the last line was written
@@ -58,13 +65,12 @@ func (r *reporter) report(now time.Time, height uint64) {
 	if height > r.height {
 		r.height, r.moved = height, now
 	}
-	peers, waiting := r.n.comet.Switch().Peers().Size(), r.n.comet.Mempool().Size()
 	switch {
 	case now.Sub(r.moved) >= silence && (!r.silent || now.Sub(r.told) >= account):
-		r.n.logger.Warn("no new block", "height", height, "for", now.Sub(r.moved).Round(time.Second), "peers", peers)
+		r.logger.Warn("no new block", "height", height, "for", now.Sub(r.moved).Round(time.Second), "peers", r.peers())
 		r.told, r.from, r.silent = now, height, true
 	case r.silent && now.Sub(r.moved) < silence, now.Sub(r.told) >= account:
-		r.n.logger.Info("chain goes on", "height", height, "blocks", height-r.from, "peers", peers, "waiting_ops", waiting)
+		r.logger.Info("chain goes on", "height", height, "blocks", height-r.from, "peers", r.peers(), "waiting_ops", r.waiting())
 		r.told, r.from, r.silent = now, height, false
 	}
 }

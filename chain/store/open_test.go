@@ -7,10 +7,12 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 
 	"github.com/confab-chat/confab/chain/store"
 )
@@ -164,27 +166,39 @@ func TestOpen_SaysWhyAFolderCannotBeMade(t *testing.T) {
 	refuse(t, filepath.Join(file, "state"), store.Options{Chain: testChain}, "not a directory")
 }
 
-// A creation that was cut short anywhere is completed by the next Open.
+// A creation that was cut short before any one of its writes is completed by the
+// next Open.
 func TestOpen_CompletesACreationThatWasCutShort(t *testing.T) {
-	for percent := range 11 {
-		fs := vfs.NewCrashableMem()
-		clones := make(chan *vfs.MemFS, 1)
-		r := newSource(uint64(percent))
-		go func() {
-			for range 20 {
-				clones <- fs.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: 10 * percent, RNG: r.Rand})
-			}
-			close(clones)
-		}()
+	fs := vfs.NewCrashableMem()
+	r := newSource(1)
+	var crashed []*vfs.MemFS
+	s := open(t, errorfs.Wrap(fs, beforeWrites(func() {
+		crashed = append(crashed, fs.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: r.IntN(101), RNG: r.Rand}))
+	})))
+	cuts := crashed
+	closeStore(t, s)
+	if len(cuts) < 10 {
+		t.Fatalf("a store is made with %d writes", len(cuts))
+	}
+	for _, fs := range cuts {
 		s := open(t, fs)
-		for clone := range clones {
-			again := open(t, clone)
-			if again.State() != (store.State{}) {
-				t.Errorf("a new store has state %+v", again.State())
-			}
-			commit(t, again, 5, newSource(1).changes(9), store.Also{})
-			closeStore(t, again)
+		if s.State() != (store.State{}) {
+			t.Errorf("a new store has state %+v", s.State())
 		}
+		commit(t, s, 5, newSource(1).changes(9), store.Also{})
 		closeStore(t, s)
 	}
+}
+
+// beforeWrites calls f before each operation that changes a file or folder.
+func beforeWrites(f func()) errorfs.Injector {
+	var mu sync.Mutex
+	return errorfs.InjectorFunc(func(op errorfs.Op) error {
+		if op.Kind.ReadOrWrite() == errorfs.OpIsWrite {
+			mu.Lock()
+			defer mu.Unlock()
+			f()
+		}
+		return nil
+	})
 }
