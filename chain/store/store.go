@@ -38,8 +38,8 @@ var (
 type Options struct {
 	// Chain is the id of the chain that the folder is for.
 	Chain string
-	// CacheBytes is the memory for blocks of the database read from disk; 0
-	// means 64 MiB, which holds the whole tree of 100,000 names.
+	// CacheBytes is the memory for what was read from disk; 0 means 128 MiB.
+	// The upper pages of the tree are held beside it.
 	CacheBytes int64
 	// Logger takes what the database has to say; nil discards it.
 	Logger *slog.Logger

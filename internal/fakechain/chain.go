@@ -174,6 +174,7 @@ func (c *Chain) cut(at time.Time, ops [][]byte) []namesvc.Receipt {
 	height := c.height() + 1
 	b := block{set: c.signers(), history: last.history, tree: last.tree.Clone()}
 	b.head.Header = c.header(height, at, b.set, ops)
+	b.head.Commit.Parts = verify.Parts{Total: 1, Hash: sha256.Sum256(b.head.Header.DataHash[:])}
 	b.set.Sign(&b.head)
 	hash := b.head.Header.Hash()
 	b.history = b.history.Append(hash)
