@@ -2,7 +2,7 @@ package agent
 
 import (
 	"crypto/sha256"
-	"fmt"
+	"strings"
 	"unicode"
 	"unicode/utf8"
 
@@ -27,30 +27,45 @@ const (
 	MaxAvatar = 512 << 10
 )
 
-// Check reports what is wrong with a profile. Control characters and those that
-// turn the direction of text are refused: they make a name look like another.
+// Check reports what is wrong with a profile. Characters that cannot be seen are
+// refused where they could make one name look like another: control characters,
+// those that turn the direction of text, and invisible ones but for the joiners
+// that scripts and emoji need.
 func (p Profile) Check() error {
 	if p.Version != 1 {
-		return fmt.Errorf("profile: version %d is unknown", p.Version)
+		return wire.Errorf(wire.Invalid, "profile: version %d is unknown", p.Version)
 	}
-	for _, f := range []struct {
-		name, text string
-		max        int
-		lines      bool
-	}{{"name", p.Name, MaxProfileName, false}, {"about", p.About, MaxProfileAbout, true}} {
-		if len(f.text) > f.max || !utf8.ValidString(f.text) {
-			return wire.Errorf(wire.Invalid, "profile: the %s must be text of at most %d bytes", f.name, f.max)
-		}
-		for _, r := range f.text {
-			if f.lines && r == '\n' {
-				continue
-			}
-			if unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) || r == '\u2028' || r == '\u2029' {
-				return wire.Errorf(wire.Invalid, "profile: the %s contains a character that is not for text (%U)", f.name, r)
-			}
+	if err := checkText("name", p.Name, MaxProfileName, ""); err != nil {
+		return err
+	}
+	return checkText("about", p.About, MaxProfileAbout, "\n")
+}
+
+// checkText checks one text, in which the given control characters are fine.
+func checkText(field, text string, limit int, controls string) error {
+	if len(text) > limit || !utf8.ValidString(text) {
+		return wire.Errorf(wire.Invalid, "profile: the %s must be text of at most %d bytes", field, limit)
+	}
+	for _, r := range text {
+		if !shown(r) && !strings.ContainsRune(controls, r) {
+			return wire.Errorf(wire.Invalid, "profile: the %s contains a character that is not for text (%U)", field, r)
 		}
 	}
 	return nil
+}
+
+// shown reports whether a character is one that people see, or that those next
+// to it need.
+func shown(r rune) bool {
+	switch {
+	case unicode.IsControl(r), unicode.Is(unicode.Bidi_Control, r), unicode.In(r, unicode.Zl, unicode.Zp),
+		unicode.Is(unicode.Noncharacter_Code_Point, r):
+		return false
+	case !unicode.Is(unicode.Cf, r):
+		return true
+	}
+	tag := r >= 0xE0020 && r <= 0xE007F // in the emoji of some flags
+	return tag || unicode.In(r, unicode.Join_Control, unicode.Prepended_Concatenation_Mark)
 }
 
 // Encode returns the document.

@@ -49,7 +49,7 @@ func begin(t *testing.T) *world {
 	defer cancel()
 	p := namesvc.DevParams(testnet.NewChainID())
 	p.WorkBits, p.WorkKiB, p.Checkpoint = 0, 8, 5
-	n, err := testnet.Start(ctx, testnet.Spec{Dir: t.TempDir(), Validators: 1, Params: p, Pause: 20 * time.Millisecond})
+	n, err := testnet.Start(ctx, testnet.Spec{Dir: t.TempDir(), Validators: 1, Params: p, Pause: 20 * time.Millisecond, Logger: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -521,6 +521,13 @@ func stoppingEndsWhatWaits(t *testing.T, w *world) {
 		})
 	}
 	sent.Wait()
+	// Connections are accepted in turn: once a later one has its answer, the
+	// server has all of these.
+	res, err := client.Get(w.url + "/v1/status")
+	if err != nil {
+		t.Fatal(err)
+	}
+	res.Body.Close()
 	began := time.Now()
 	if err := w.n.Stop(); err != nil {
 		t.Error(err)

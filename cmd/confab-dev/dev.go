@@ -2,167 +2,228 @@ package main
 
 import (
 	"context"
-	"crypto/rand"
+	"errors"
 	"fmt"
-	"io"
+	"io/fs"
+	"net"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/urfave/cli/v2"
 
-	"github.com/confab-chat/confab/agent"
 	"github.com/confab-chat/confab/chain/node"
+	"github.com/confab-chat/confab/internal/command"
 	"github.com/confab-chat/confab/internal/testnet"
-	"github.com/confab-chat/confab/namesvc"
-	"github.com/confab-chat/confab/namesvc/key"
+	"github.com/confab-chat/confab/lightclient/verify"
 	"github.com/confab-chat/confab/namesvc/wire"
 )
 
-func newApp(stdout, stderr io.Writer) *cli.App {
-	return &cli.App{
+const (
+	// defaultValidators is the fewest that survive the loss of one.
+	defaultValidators = 4
+	// maxValidators share this process's memory and two cores or so.
+	maxValidators = 16
+	// startTime is ten times what a start takes on a slow machine.
+	startTime = 2 * time.Minute
+)
+
+func newProgram(w command.World) *command.Program {
+	return &command.Program{
+		World: w,
 		Name:  "confab-dev",
-		Usage: "run a whole confab network in this process",
-		Description: "Starts validators and a query endpoint on loopback, registers two services\n" +
-			"to choose as concierge, prints what to type next, and runs until Ctrl-C.\n\n" +
-			"Example:\n   confab-dev --home ./devnet",
-		Writer: stdout, ErrWriter: stderr,
+		Short: "a whole confab network in one process",
+		Long: `Starts validators and a query endpoint on this machine alone, registers two
+services to choose as concierge, prints what to type next, and runs until
+Ctrl-C. Handles of three characters and more cost little work here.
+
+The services' accounts are in FOLDER/services, which is a home of confab's;
+their passphrase is confab-dev.`,
+		Examples: []string{"confab-dev", "confab-dev --home devnet --query 127.0.0.1:7790"},
 		Flags: []cli.Flag{
-			&cli.StringFlag{Name: "home", Usage: "keep the network's data in `DIR`; without it, a temporary folder that is deleted at the end"},
-			&cli.IntFlag{Name: "validators", Value: 4, Usage: "how many validators, 1 to 16"},
-			&cli.DurationFlag{Name: "pause", Value: 500 * time.Millisecond, Usage: "pause between blocks"},
-			&cli.StringFlag{Name: "query", Value: "127.0.0.1:7780", Usage: "address of the query endpoint"},
-			&cli.StringFlag{Name: "log", Value: "warn", Usage: "log level: debug, info, warn or error"},
+			&cli.StringFlag{Name: "home", Usage: "keep the network in `FOLDER` for the next time; a temporary one is deleted otherwise"},
+			&cli.IntFlag{Name: "validators", Usage: "run `N` validators, 1 to 16", DefaultText: "4, or as many as --home has"},
+			&cli.DurationFlag{Name: "pause", Value: 500 * time.Millisecond, DefaultText: "500ms", Usage: "wait this `TIME` between blocks"},
+			&cli.StringFlag{Name: "query", Value: "127.0.0.1:7780", Usage: "answer queries at `HOST:PORT`; port 0 is any that is free"},
+			&cli.StringFlag{Name: "log", Value: "warn", Usage: "log at this `LEVEL`: debug, info, warn or error"},
 		},
-		HideHelpCommand: true,
-		ExitErrHandler:  func(*cli.Context, error) {},
-		Action:          run,
+		Do: dev,
 	}
 }
 
-func run(c *cli.Context) error {
+// devnet is the network of one run.
+type devnet struct {
+	dir     string
+	kept    bool // dir is there for the next time
+	running *testnet.Network
+	pin     verify.Pin
+}
+
+func dev(c *command.Call) error {
 	began := time.Now()
-	if c.NArg() > 0 {
-		return wire.Errorf(wire.Invalid, "confab-dev takes no arguments, only flags; see confab-dev --help")
-	}
-	if n := c.Int("validators"); n < 1 || n > 16 {
-		return wire.Errorf(wire.Invalid, "--validators is %d: it must be from 1 to 16", n)
-	}
-	logger, err := node.NewLogger(c.App.ErrWriter, node.LogConfig{Level: c.String("log"), Format: "text"})
+	spec, err := specify(c)
 	if err != nil {
 		return err
 	}
-	dir, kept := c.String("home"), "kept"
-	if dir == "" {
-		if dir, err = os.MkdirTemp("", "confab-dev-"); err != nil {
+	d := &devnet{dir: c.String("home"), kept: c.String("home") != ""}
+	if !d.kept {
+		if d.dir, err = os.MkdirTemp("", "confab-dev-"); err != nil {
 			return err
 		}
-		defer os.RemoveAll(dir)
-		kept = "deleted at the end; --home DIR keeps it"
+		defer os.RemoveAll(d.dir)
 	}
-	fmt.Fprintf(c.App.ErrWriter, "starting %d validators ...\n", c.Int("validators"))
-	start, cancel := context.WithTimeout(c.Context, time.Minute)
-	defer cancel()
-	network, err := testnet.Start(start, testnet.Spec{
-		Dir: dir, Validators: c.Int("validators"), Pause: c.Duration("pause"), Query: c.String("query"), Logger: logger,
-	})
+	services, err := openServices(d.dir)
 	if err != nil {
+		return err
+	}
+	defer services.Close()
+	if spec.Validators, err = d.validators(c.Int("validators")); err != nil {
+		return err
+	}
+	spec.Dir = d.dir
+	c.Say("starting %d validators …", spec.Validators)
+	if err := d.start(c.Ctx(), spec); err != nil {
 		return fmt.Errorf("start network: %w", err)
 	}
-	defer network.Stop()
-	fmt.Fprintf(c.App.ErrWriter, "registering services ...\n")
-	for _, h := range services {
-		if err := registerService(start, network, h); err != nil {
-			return fmt.Errorf("register %v: %w", h, err)
-		}
-	}
-	pin, err := network.Pin()
-	if err != nil {
+	defer d.running.Stop()
+	c.Say("registering services …")
+	if err := d.serve(c.Ctx(), services); err != nil {
 		return err
 	}
-	pinFile := filepath.Join(dir, "dev.pin")
-	if err := os.WriteFile(pinFile, []byte(pin.String()+"\n"), 0o644); err != nil {
+	tour := d.tour(spec, time.Since(began))
+	if err := c.Print(tour, tour.write); err != nil {
 		return err
 	}
-	fmt.Fprintf(c.App.Writer, tour, network.Chain, c.Int("validators"), c.Duration("pause"),
-		network.URLs()[0], services[0], services[1], pin, dir, kept, time.Since(began).Round(100*time.Millisecond),
-		strings.ReplaceAll(commands, "PINFILE", pinFile))
+	ctx, cancel := context.WithCancel(c.Ctx())
+	defer cancel()
+	failed := d.failed(ctx)
 	select {
-	case <-c.Context.Done():
-		fmt.Fprintln(c.App.ErrWriter, "stopping ...")
+	case <-ctx.Done():
+		c.Say("stopping …")
 		return nil
-	case <-network.Nodes[0].Failed():
-		return wire.Errorf(wire.Internal, "a validator stopped by itself; run with --log info to see why")
+	case i := <-failed:
+		return wire.Errorf(wire.Internal, "validator %d stopped by itself; run with --log info to see why", i)
 	}
 }
 
-// services are the handles to choose as a concierge.
-var services = [2]namesvc.Handle{"harbor", "lantern"}
-
-const tour = `confab-dev: a whole network in this process
-  chain       %s: %d validators, a block about every %v
-  query       %s
-  services    %v and %v, to choose as concierge
-  pin         %v
-  data        %s (%s)
-  ready       after %v
-
-%s
-Ctrl-C stops the network.
-`
-
-// commands is what a new user types next; a test types it too.
-const commands = `In a second terminal, from the same folder:
-
-  export CONFAB_HOME=$(mktemp -d)
-  go run ./cmd/confab net add --source http://127.0.0.1:7780 --pin PINFILE dev
-  go run ./cmd/confab account new
-  go run ./cmd/confab handle register alice
-  go run ./cmd/confab handle set-concierge @harbor
-  go run ./cmd/confab handle show @alice
-  go run ./cmd/confab proof save --out alice.bundle @alice
-
-Then, as someone else who has nothing but that file and the pin, offline:
-
-  go run ./cmd/confab proof verify --pin PINFILE alice.bundle
-
-And when @alice wants another concierge:
-
-  go run ./cmd/confab handle set-concierge @lantern
-`
-
-// registerService registers a service account under this handle, unless a kept
-// network has it already.
-func registerService(ctx context.Context, n *testnet.Network, h namesvc.Handle) error {
-	client, err := n.Client()
+// specify reads the flags, and finds out early that an address is taken.
+func specify(c *command.Call) (spec testnet.Spec, err error) {
+	spec = testnet.Spec{Pause: c.Duration("pause"), Query: c.String("query")}
+	if spec.Pause <= 0 || spec.Pause > time.Minute {
+		return spec, c.Usagef("--pause is %v: it must be above 0 and at most 1m", spec.Pause)
+	}
+	if n := c.Int("validators"); c.IsSet("validators") && (n < 1 || n > maxValidators) {
+		return spec, c.Usagef("--validators is %d: it must be from 1 to %d", n, maxValidators)
+	}
+	if _, _, err := net.SplitHostPort(spec.Query); err != nil {
+		return spec, c.Usagef("--query is %q: it must be HOST:PORT", spec.Query)
+	}
+	l, err := net.Listen("tcp", spec.Query)
 	if err != nil {
-		return err
+		return spec, wire.Errorf(wire.Unavailable, "%s cannot be used (%w): does another confab-dev run? choose another address with --query 127.0.0.1:0", spec.Query, cause(err))
 	}
-	if _, err := client.Resolve(ctx, h, 0); err == nil {
-		return nil
+	spec.Query = l.Addr().String() // now that a free port is known, keep it
+	l.Close()
+	spec.Logger, err = node.NewLogger(c.Stderr, node.LogConfig{Level: c.String("log"), Format: "text"})
+	return spec, err
+}
+
+// cause returns the reason within a network error: the address is known.
+func cause(err error) error {
+	if op := (*net.OpError)(nil); errors.As(err, &op) {
+		return op.Err
 	}
-	root, err := key.NewRoot(rand.Reader)
-	if err != nil {
-		return err
-	}
-	device, err := key.NewDevice(rand.Reader)
-	if err != nil {
-		return err
-	}
-	server, err := key.NewServer(rand.Reader)
-	if err != nil {
-		return err
-	}
-	genesis, err := namesvc.NewGenesis(rand.Reader, namesvc.Service, [32]byte{}, root.Public())
-	if err != nil {
-		return err
-	}
-	names := agent.Names{Client: client, Rand: rand.Reader, Now: time.Now}
-	_, err = names.Register(ctx, agent.Plan{
-		Handle: h, Account: genesis.Account(), Genesis: genesis, Root: root,
-		Devices: []agent.Member{{Device: device, Scopes: namesvc.AllScopes, Expires: time.Now().AddDate(1, 0, 0)}},
-		Records: &namesvc.Records{Service: &namesvc.Endpoint{Roles: namesvc.RoleConcierge, Key: server.Public()}},
-	}, nil, nil)
 	return err
+}
+
+// validators returns how many validators to run: as many as the folder has.
+func (d *devnet) validators(asked int) (int, error) {
+	n := 0
+	for ; n < maxValidators; n++ {
+		_, err := os.Stat(filepath.Join(d.dir, fmt.Sprintf("validator%d", n), node.ConfigFile))
+		if errors.Is(err, fs.ErrNotExist) {
+			break
+		}
+		if err != nil {
+			return 0, err
+		}
+	}
+	switch {
+	case n == 0 && asked == 0:
+		return defaultValidators, nil
+	case n == 0 || asked == n:
+		return asked, nil
+	case asked == 0:
+		return n, nil
+	}
+	return 0, wire.Errorf(wire.Conflict, "the network in %s has %d validators, and --validators asks for %d: leave that out, or choose another --home", d.dir, n, asked)
+}
+
+func (d *devnet) start(ctx context.Context, spec testnet.Spec) (err error) {
+	ctx, cancel := context.WithTimeout(ctx, startTime)
+	defer cancel()
+	if d.running, err = testnet.Start(ctx, spec); err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			d.running.Stop()
+		}
+	}()
+	// The blocks that a kept network has are old, and the time of the next one
+	// is still that of old votes: light clients believe the one after.
+	newest := d.running.Nodes[0].Query.Heads.Newest()
+	if newest > 2 {
+		err = d.running.WaitHeight(ctx, newest+2)
+	}
+	if err == nil {
+		d.pin, err = d.findPin()
+	}
+	return err
+}
+
+// failed tells of the first validator that stops by itself before ctx ends.
+func (d *devnet) failed(ctx context.Context) <-chan int {
+	first := make(chan int, len(d.running.Nodes))
+	for i, n := range d.running.Nodes {
+		go func() {
+			select {
+			case <-n.Failed():
+				first <- i
+			case <-ctx.Done():
+			}
+		}()
+	}
+	return first
+}
+
+// pinFile is where the pin is, for those who add the network.
+const pinFile = "dev.pin"
+
+// findPin returns the pin in the folder, or makes a new one of the newest head
+// if there is none or it is past half of its life.
+func (d *devnet) findPin() (verify.Pin, error) {
+	path := filepath.Join(d.dir, pinFile)
+	heads := d.running.Nodes[0].Query.Heads
+	b, err := os.ReadFile(path)
+	if err == nil {
+		pin, err := verify.ParsePin(string(b))
+		if err != nil {
+			return pin, fmt.Errorf("%s: %w; delete it to get a new one", path, err)
+		}
+		head, _, err := heads.Head(pin.Height)
+		life := verify.DefaultRules().TrustingPeriod
+		if err == nil && head.Header.Hash() == pin.Hash && time.Since(head.Header.Time.Std()) < life/2 {
+			return pin, nil
+		}
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		return verify.Pin{}, err
+	}
+	newest := heads.Newest()
+	head, _, err := heads.Head(newest)
+	if err != nil {
+		return verify.Pin{}, err
+	}
+	pin := verify.Pin{ChainID: d.running.Chain, Height: newest, Hash: head.Header.Hash()}
+	return pin, os.WriteFile(path, []byte(pin.String()+"\n"), 0o644)
 }

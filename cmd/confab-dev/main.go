@@ -1,23 +1,17 @@
-// Confab-dev runs a whole confab network in one process, for trying things and
-// for developing against: four validators, a query endpoint, and two services
-// to point a handle at. It prints what to type next.
+// Command confab-dev runs a whole confab network in one process, for trying
+// things and for developing against: validators, a query endpoint, and two
+// services to choose as concierge. It prints what to type next.
+//
+// What it guarantees: everything listens on loopback only; without --home
+// nothing is left behind; with --home a second start is the same network, with
+// the same accounts and services; what it prints works when typed.
+//
+// What it must not know: how a validator works (chain/node), how validators
+// find one another (internal/testnet).
+//
+// Start at dev.
 package main
 
-import (
-	"context"
-	"fmt"
-	"os"
-	"os/signal"
-	"syscall"
+import "github.com/confab-chat/confab/internal/command"
 
-	"github.com/confab-chat/confab/namesvc/wire"
-)
-
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if err := newApp(os.Stdout, os.Stderr).RunContext(ctx, os.Args); err != nil {
-		fmt.Fprintln(os.Stderr, "confab-dev:", err)
-		os.Exit(wire.CodeOf(err).ExitStatus())
-	}
-}
+func main() { command.Main(newProgram(command.System())) }

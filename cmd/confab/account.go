@@ -8,22 +8,15 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/confab-chat/confab/agent/keyring"
+	"github.com/confab-chat/confab/internal/command"
 	"github.com/confab-chat/confab/namesvc/wire"
 )
 
-// accountCommand returns confab account. find looks accounts up on the chain, or
-// is nil if this program cannot.
-func accountCommand(e *env, find finder) *cli.Command {
-	return e.noun("account", "make, show and carry the accounts on this machine",
-		accountNew(),
-		accountList(),
-		accountShow(),
-		accountUse(),
-		accountExport(),
-		accountImport(),
-		accountRestore(find),
-		accountPassphrase(),
-	)
+func accountNoun(e *env) command.Noun {
+	return command.Noun{Name: "account", Short: "make, show and carry the accounts on this machine", Verbs: []command.Verb{
+		accountNew(e), accountList(e), accountShow(e), accountUse(e),
+		accountExport(e), accountImport(e), accountRestore(e), accountPassphrase(e),
+	}}
 }
 
 // accountView is an account as --json shows it.
@@ -52,36 +45,36 @@ func view(r keyring.Reader, a keyring.Account) accountView {
 }
 
 func (v accountView) write(w io.Writer) {
-	row(w, "name", v.Name)
-	row(w, "account", v.Account)
-	row(w, "kind", v.Kind)
-	row(w, "created", v.Created.Format(time.RFC3339))
-	row(w, "device", v.Device)
+	command.Row(w, "name", v.Name)
+	command.Row(w, "account", v.Account)
+	command.Row(w, "kind", v.Kind)
+	command.Row(w, "created", v.Created.Format(time.RFC3339))
+	command.Row(w, "device", v.Device)
 	if v.Root == "" {
-		row(w, "root", "none kept here; each change of keys needs the recovery phrase")
+		command.Row(w, "root", "none kept here; each change of keys needs the recovery phrase")
 	} else {
-		row(w, "root", v.Root)
+		command.Row(w, "root", v.Root)
 	}
 	if v.Default {
-		row(w, "default", "yes")
+		command.Row(w, "default", "yes")
 	} else {
-		row(w, "default", "no")
+		command.Row(w, "default", "no")
 	}
 	if v.File != "" {
-		row(w, "file", v.File)
+		command.Row(w, "file", v.File)
 	}
 	if v.Phrase != "" {
-		row(w, "phrase", v.Phrase)
+		command.Row(w, "phrase", v.Phrase)
 	}
 }
 
-func accountList() verb {
-	return verb{
-		name:     "list",
-		short:    "list the accounts on this machine",
-		long:     "Lists name, kind, id and which one is used when none is named.",
-		examples: []string{"confab account list", "confab account list --json"},
-		run: func(c *call) error {
+func accountList(e *env) command.Verb {
+	return command.Verb{
+		Name:     "list",
+		Short:    "list the accounts on this machine",
+		Long:     "Lists name, kind, id and which one is used when none is named.",
+		Examples: []string{"confab account list", "confab account list --json"},
+		Run: e.with(func(c *call) error {
 			r, err := c.readAccounts()
 			if err != nil {
 				return err
@@ -92,9 +85,9 @@ func accountList() verb {
 				views = append(views, view(r, a))
 			}
 			if len(list) == 0 && broken == nil {
-				c.say("there is no account on this machine; make one with confab account new")
+				c.Say("there is no account on this machine; make one with confab account new")
 			}
-			err = c.print(struct {
+			err = c.Print(struct {
 				Accounts []accountView `json:"accounts"`
 			}{views}, func(w io.Writer) {
 				for _, v := range views {
@@ -109,19 +102,19 @@ func accountList() verb {
 				return err
 			}
 			return broken
-		},
+		}),
 	}
 }
 
-func accountShow() verb {
-	return verb{
-		name:     "show",
-		args:     "[NAME]",
-		short:    "show an account",
-		long:     "Shows what this machine knows of an account without its passphrase. NAME is its\nname here or its id.",
-		examples: []string{"confab account show", "confab account show --json me"},
-		flags:    []cli.Flag{accountFlag()},
-		run: func(c *call) error {
+func accountShow(e *env) command.Verb {
+	return command.Verb{
+		Name:     "show",
+		Args:     "[NAME]",
+		Short:    "show an account",
+		Long:     "Shows what this machine knows of an account without its passphrase. NAME is\nits name here or its id.",
+		Examples: []string{"confab account show", "confab account show --json me"},
+		Flags:    []cli.Flag{accountFlag()},
+		Run: e.with(func(c *call) error {
 			r, err := c.readAccounts()
 			if err != nil {
 				return err
@@ -131,18 +124,18 @@ func accountShow() verb {
 				return err
 			}
 			v := view(r, a)
-			return c.print(v, v.write)
-		},
+			return c.Print(v, v.write)
+		}),
 	}
 }
 
-func accountUse() verb {
-	return verb{
-		name:     "use",
-		args:     "NAME",
-		short:    "choose the account that commands use when none is named",
-		examples: []string{"confab account use work"},
-		run: func(c *call) error {
+func accountUse(e *env) command.Verb {
+	return command.Verb{
+		Name:     "use",
+		Args:     "NAME",
+		Short:    "choose the account that commands use when none is named",
+		Examples: []string{"confab account use work"},
+		Run: e.with(func(c *call) error {
 			r, err := c.openAccounts()
 			if err != nil {
 				return err
@@ -156,24 +149,24 @@ func accountUse() verb {
 				return err
 			}
 			v := view(r.Reader, a)
-			return c.print(v, v.write)
-		},
+			return c.Print(v, v.write)
+		}),
 	}
 }
 
-func accountPassphrase() verb {
-	return verb{
-		name:  "passphrase",
-		args:  "[NAME]",
-		short: "give an account another passphrase",
-		long: `Encrypts the keys anew. Copies of the old file, such as exports and backups,
+func accountPassphrase(e *env) command.Verb {
+	return command.Verb{
+		Name:  "passphrase",
+		Args:  "[NAME]",
+		Short: "give an account another passphrase",
+		Long: `Encrypts the keys anew. Copies of the old file, such as exports and backups,
 keep the old passphrase.`,
-		examples: []string{
+		Examples: []string{
 			"confab account passphrase",
 			"confab account passphrase --passphrase-file old.txt --new-passphrase-file new.txt me",
 		},
-		flags: []cli.Flag{accountFlag(), passphraseFlag(), newPassphraseFlag("from now on")},
-		run: func(c *call) error {
+		Flags: []cli.Flag{accountFlag(), passphraseFlag(), newPassphraseFlag("from now on")},
+		Run: e.with(func(c *call) error {
 			r, err := c.openAccounts()
 			if err != nil {
 				return err
@@ -190,10 +183,10 @@ keep the old passphrase.`,
 			if err := r.Replace(a); err != nil {
 				return err
 			}
-			c.say("account %s has a new passphrase", a.Name)
+			c.Say("account %s has a new passphrase", a.Name)
 			v := view(r.Reader, a)
-			return c.print(v, v.write)
-		},
+			return c.Print(v, v.write)
+		}),
 	}
 }
 

@@ -5,29 +5,30 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"strings"
+	"path/filepath"
 
 	"github.com/urfave/cli/v2"
 
 	"github.com/confab-chat/confab/agent/keyring"
+	"github.com/confab-chat/confab/internal/command"
 	"github.com/confab-chat/confab/namesvc/wire"
 )
 
-func accountExport() verb {
-	return verb{
-		name:  "export",
-		args:  "FILE",
-		short: "write an account to a file, to move it to another machine",
-		long: `Writes the account's keys to FILE, encrypted under a passphrase of the file's
-own. A file that is there already is left alone. The file holds this machine's
-device key, so use it to move or keep an account and not to have it on two
-machines at once; it does not hold the recovery phrase.`,
-		examples: []string{
+func accountExport(e *env) command.Verb {
+	return command.Verb{
+		Name:  "export",
+		Args:  "FILE",
+		Short: "write an account to a file, to take it elsewhere",
+		Long: `Writes the account's keys to FILE, encrypted under a passphrase of the file's
+own. A file that is there already is left alone. The file holds this
+machine's device key, so use it to move or keep an account and not to have it
+on two machines at once; it does not hold the recovery phrase.`,
+		Examples: []string{
 			"confab account export me.confab",
 			"confab account export --account work --passphrase-file pass.txt --new-passphrase-file file-pass.txt work.confab",
 		},
-		flags: []cli.Flag{accountFlag(), passphraseFlag(), newPassphraseFlag("the file")},
-		run: func(c *call) error {
+		Flags: []cli.Flag{accountFlag(), passphraseFlag(), newPassphraseFlag("the file")},
+		Run: e.with(func(c *call) error {
 			path := c.Args().First()
 			r, err := c.readAccounts()
 			if err != nil {
@@ -37,8 +38,8 @@ machines at once; it does not hold the recovery phrase.`,
 			if err != nil {
 				return err
 			}
-			if _, err := os.Lstat(path); err == nil { // before anything is asked
-				return taken(path)
+			if err := free(path); err != nil { // before anything is asked
+				return err
 			}
 			out, err := c.reencrypt(a, "", "passphrase of "+a.Name, "passphrase for the file")
 			if err != nil {
@@ -47,12 +48,20 @@ machines at once; it does not hold the recovery phrase.`,
 			if err := writeNew(path, out.File()); err != nil {
 				return err
 			}
-			c.say("on the other machine: confab account import FILE")
+			c.Say("on the other machine: confab account import %s", filepath.Base(path))
 			v := view(r, a)
 			v.File = path
-			return c.print(v, v.write)
-		},
+			return c.Print(v, v.write)
+		}),
 	}
+}
+
+// free reports whether a file can be written that must not be there yet.
+func free(path string) error {
+	if _, err := os.Lstat(path); err == nil {
+		return taken(path)
+	}
+	return nil
 }
 
 func taken(path string) error {
@@ -74,24 +83,24 @@ func writeNew(path string, b []byte) error {
 	}
 	if err = errors.Join(err, f.Close()); err != nil {
 		os.Remove(path)
-		return fmt.Errorf("export account: %w", err)
+		return fmt.Errorf("write %s: %w", path, err)
 	}
 	return nil
 }
 
-func accountImport() verb {
-	return verb{
-		name:  "import",
-		args:  "FILE",
-		short: "bring an account here from a file",
-		long: `Reads a file that confab account export wrote. Asks for the file's passphrase and
-for one that is to protect the keys on this machine.`,
-		examples: []string{
+func accountImport(e *env) command.Verb {
+	return command.Verb{
+		Name:  "import",
+		Args:  "FILE",
+		Short: "bring an account here from a file",
+		Long: `Reads a file that confab account export wrote. Asks for the file's passphrase
+and for one that is to protect the keys on this machine.`,
+		Examples: []string{
 			"confab account import me.confab",
 			"confab account import --name work --passphrase-file file-pass.txt --new-passphrase-file pass.txt work.confab",
 		},
-		flags: []cli.Flag{nameFlag("as in the file"), passphraseFlag(), newPassphraseFlag("this machine")},
-		run: func(c *call) error {
+		Flags: []cli.Flag{nameFlag("as in the file"), passphraseFlag(), newPassphraseFlag("this machine")},
+		Run: e.with(func(c *call) error {
 			a, err := readAccountFile(c.Args().First())
 			if err != nil {
 				return err
@@ -112,10 +121,10 @@ for one that is to protect the keys on this machine.`,
 			if err := r.Add(a); err != nil {
 				return err
 			}
-			c.say("account %s is here. stop using it on the machine it came from", a.Name)
+			c.Say("account %s is here. stop using it on the machine it came from", a.Name)
 			v := view(r.Reader, a)
-			return c.print(v, v.write)
-		},
+			return c.Print(v, v.write)
+		}),
 	}
 }
 
@@ -131,54 +140,45 @@ func readAccountFile(path string) (keyring.Account, error) {
 	return a, nil
 }
 
-// finder looks up the account that holds a handle, verified.
-type finder func(c *call, handle string) (keyring.Identity, error)
+func accountRestore(e *env) command.Verb {
+	return command.Verb{
+		Name:  "restore",
+		Short: "get an account back with its recovery phrase",
+		Long: `Makes new keys on this machine for an account whose keys or passphrase are
+lost. The phrase shows whose you are; which account it is comes from a handle
+of its, looked up on the chain, or from a file of it, such as an old export,
+whose passphrase is not needed.
 
-func accountRestore(find finder) verb {
-	v := verb{
-		name:  "restore",
-		short: "get an account back with its recovery phrase",
-		long: `Makes new keys on this machine for an account whose keys or passphrase are lost.
-The phrase shows whose you are; which account it is comes from a file of it, such
-as an old export, whose passphrase is not needed.
-
-The new keys count once the account lists them, which root 0 signs: the phrase is
-asked for again then.`,
-		examples: []string{
+The new keys count once the account lists them, which root 0 signs: confab
+handle devices --join asks for the phrase again and does that.`,
+		Examples: []string{
+			"confab account restore --handle alice",
 			"confab account restore --from me.confab",
 			"confab account restore --from me.confab --phrase-stdin --passphrase-file pass.txt",
 		},
-		flags: []cli.Flag{
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "handle", Usage: "the account is the one that holds `HANDLE`"},
 			&cli.StringFlag{Name: "from", Usage: "the account is that of `FILE`, an export or a file of the accounts' folder"},
 			nameFlag("as in the file, or " + firstName),
-			boolFlag("no-root", "keep no lower root key on this machine"),
+			command.Bool("no-root", "keep no lower root key on this machine"),
+			networkFlag(),
 			phraseFlag(),
 			passphraseFlag(),
 		},
+		Run: e.with(restoreAccount),
 	}
-	if find != nil {
-		v.long = strings.Replace(v.long, "comes from a file of it, such\nas an old export, whose passphrase is not needed.",
-			"comes from a handle of\nits, looked up on the chain, or from a file of it, such as an old export, whose\npassphrase is not needed.", 1)
-		v.examples = append([]string{"confab account restore --handle alice"}, v.examples...)
-		v.flags = append(v.flags, &cli.StringFlag{Name: "handle", Usage: "the account is the one that holds `HANDLE`"})
-	}
-	v.run = func(c *call) error { return restoreAccount(c, find) }
-	return v
 }
 
-func restoreAccount(c *call, find finder) error {
-	if (c.String("from") == "") == (find == nil || c.String("handle") == "") {
-		if find == nil {
-			return c.usagef("which account? name a file of it with --from FILE; see confab account restore --help")
-		}
-		return c.usagef("which account? name its handle with --handle, or a file of it with --from; see confab account restore --help")
+func restoreAccount(c *call) error {
+	if (c.String("from") == "") == (c.String("handle") == "") {
+		return c.Usagef("which account? name its handle with --handle, or a file of it with --from; see confab account restore --help")
 	}
 	r, err := c.openAccounts()
 	if err != nil {
 		return err
 	}
 	defer r.Close()
-	id, called, err := c.identify(find)
+	id, called, err := c.identify()
 	if err != nil {
 		return err
 	}
@@ -206,15 +206,15 @@ func restoreAccount(c *call, find finder) error {
 	if err := r.Add(a); err != nil {
 		return err
 	}
-	c.say("account %s is back with new keys. they count once the account lists them: see confab handle devices --help", a.Name)
+	c.Say("account %s is back with new keys. they count once the account lists them: see confab handle devices --help", a.Name)
 	v := view(r.Reader, a)
-	return c.print(v, v.write)
+	return c.Print(v, v.write)
 }
 
 // identify says which account is to be restored, and what it might be called.
-func (c *call) identify(find finder) (keyring.Identity, string, error) {
-	if handle := c.String("handle"); find != nil && handle != "" {
-		id, err := find(c, handle)
+func (c *call) identify() (keyring.Identity, string, error) {
+	if handle := c.String("handle"); handle != "" {
+		id, err := c.findAccount(handle)
 		return id, firstName, err
 	}
 	a, err := readAccountFile(c.String("from"))

@@ -6,55 +6,57 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/confab-chat/confab/agent/keyring"
+	"github.com/confab-chat/confab/internal/command"
 	"github.com/confab-chat/confab/namesvc"
 	"github.com/confab-chat/confab/namesvc/key"
 )
 
-func accountNew() verb {
-	return verb{
-		name:  "new",
-		short: "make an account",
-		long: `Makes an account. Nobody is asked and nothing is sent.
+func accountNew(e *env) command.Verb {
+	return command.Verb{
+		Name:  "new",
+		Short: "make an account",
+		Long: `Makes an account. Nobody is asked and nothing is sent.
 
-The account is controlled by a recovery phrase of 12 words. It is shown once, on
-the terminal alone, and two of its words are asked for; it is stored nowhere.
-This machine keeps a device key and a lower root key, encrypted under a
-passphrase. With --no-root it keeps the device key alone: a thief of this machine
-can then do less, and each change of keys needs the phrase.
+The account is controlled by a recovery phrase of 12 words. It is shown once,
+on the terminal alone, and two of its words are asked for; it is stored
+nowhere. This machine keeps a device key and a lower root key, encrypted
+under a passphrase. With --no-root it keeps the device key alone: a thief of
+this machine can then do less, and each change of keys needs the phrase.
 
-Without a terminal there are two honest ways, and both need --passphrase-file:
---unattended prints the phrase as part of the result, once, for the script to
-keep safe; --phrase-stdin reads a phrase that was made elsewhere.`,
-		examples: []string{
+Without a terminal there are two honest ways, and both need
+--passphrase-file: --unattended prints the phrase as part of the result,
+once, for the script to keep safe; --phrase-stdin reads a phrase that was
+made elsewhere.`,
+		Examples: []string{
 			"confab account new",
 			"confab account new --name work --kind organisation",
 			"confab account new --unattended --passphrase-file pass.txt --json",
 		},
-		flags: []cli.Flag{
+		Flags: []cli.Flag{
 			nameFlag(firstName),
 			&cli.StringFlag{Name: "kind", Value: "person", Usage: "the account stands for a `KIND`: person, organisation or service"},
-			boolFlag("no-root", "keep no lower root key on this machine"),
-			boolFlag("unattended", "ask nothing, and print the phrase with the result"),
+			command.Bool("no-root", "keep no lower root key on this machine"),
+			command.Bool("unattended", "ask nothing, and print the phrase with the result"),
 			phraseFlag(),
 			passphraseFlag(),
 		},
-		run: makeAccount,
+		Run: e.with(makeAccount),
 	}
 }
 
 func makeAccount(c *call) error {
 	kind, ok := parseKind(c.String("kind"))
 	if !ok {
-		return c.usagef("--kind %q: an account is a person, organisation or service", c.String("kind"))
+		return c.Usagef("--kind %q: an account is a person, organisation or service", c.String("kind"))
 	}
 	unattended := c.Bool("unattended")
 	switch {
 	case unattended && c.Bool("phrase-stdin"):
-		return c.usagef("--unattended makes a phrase and --phrase-stdin takes one: use one of them")
-	case unattended && c.setting("passphrase-file") == "":
-		return c.usagef("--unattended asks nothing: give the passphrase with --passphrase-file FILE")
+		return c.Usagef("--unattended makes a phrase and --phrase-stdin takes one: use one of them")
+	case unattended && c.Setting("passphrase-file") == "":
+		return c.Usagef("--unattended asks nothing: give the passphrase with --passphrase-file FILE")
 	case !unattended && !c.Bool("phrase-stdin") && c.person == nil:
-		return c.usagef("there is no terminal to show the recovery phrase on: use a terminal, or --unattended or --phrase-stdin; see confab account new --help")
+		return c.Usagef("there is no terminal to show the recovery phrase on: use a terminal, or --unattended or --phrase-stdin; see confab account new --help")
 	}
 	r, err := c.openAccounts()
 	if err != nil {
@@ -85,9 +87,9 @@ func makeAccount(c *call) error {
 	if err := r.Add(a); err != nil {
 		return err
 	}
-	c.say("account %s is made. to get it a handle: confab handle register HANDLE", a.Name)
+	c.Say("account %s is made. to get it a handle: confab handle register HANDLE", a.Name)
 	v := view(r.Reader, a)
-	return c.print(v, v.write)
+	return c.Print(v, v.write)
 }
 
 // agreeOnPhrase returns the phrase of a new account, once the person has it.
@@ -114,7 +116,7 @@ func (c *call) printAndAdd(r *keyring.Ring, a keyring.Account, p key.Phrase) err
 	}
 	v.Default = len(list) == 0
 	v.Phrase = p.Reveal()
-	if err := c.print(v, func(w io.Writer) { v.write(w) }); err != nil {
+	if err := c.Print(v, func(w io.Writer) { v.write(w) }); err != nil {
 		return err
 	}
 	return r.Add(a)

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/confab-chat/confab/agent/keyring"
+	"github.com/confab-chat/confab/internal/command"
 	"github.com/confab-chat/confab/namesvc"
 	"github.com/confab-chat/confab/namesvc/key"
 )
@@ -125,13 +126,14 @@ func TestAccountNew_ShowsThePhraseAgainAfterAWrongWord(t *testing.T) {
 func TestAskWords_AsksForAnyTwo(t *testing.T) {
 	var screen bytes.Buffer
 	w := newWorld(t)
-	c := &call{env: w.env(&screen, &screen)}
+	e := w.env(&screen, &screen)
+	c := &call{env: e, Call: &command.Call{World: e.world}}
 	words := strings.Fields("a b c d e f g h i j k l")
 	times := map[string]int{}
 	const rounds = 1200
 	for range rounds {
 		p := &fakePerson{answers: []string{"x", "x"}}
-		c.person = p
+		e.person = p
 		if right, err := c.askWords(words); right || err != nil {
 			t.Fatalf("wrong words are right (%v)", err)
 		}

@@ -3,37 +3,30 @@ package main
 import (
 	"io"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/urfave/cli/v2"
 
 	"github.com/confab-chat/confab/agent/keyring"
+	"github.com/confab-chat/confab/internal/command"
 	"github.com/confab-chat/confab/namesvc/wire"
 )
 
 // env is all that the program takes from outside.
 type env struct {
-	stdin  io.Reader
-	stdout io.Writer // results
-	stderr io.Writer // words
-
-	person         terminal // who can be asked, nil if nobody
-	stdoutTerminal bool     // stdout is shown to a person
-	stderrTerminal bool
-
-	getenv    func(string) string
+	world     command.World
+	person    terminal               // who can be asked, nil if nobody
 	configDir func() (string, error) // where programs keep their settings
 	now       func() time.Time
 	rand      io.Reader
-	cost      keyring.Cost // of new passphrases
-	version   string       // of the program, or empty
+	cost      keyring.Cost  // of new passphrases
+	patience  time.Duration // with a network that is silent
 }
 
 // terminal is the person at the keyboard.
 type terminal interface {
 	// ask shows the prompt and returns the line that is typed, without its
-	// end. It returns errStopped if the person wants to stop.
+	// end. It returns command.ErrStopped if the person wants to stop.
 	ask(prompt string) (string, error)
 	// askHidden is the same and does not show what is typed.
 	askHidden(prompt string) (string, error)
@@ -42,37 +35,17 @@ type terminal interface {
 // call is one run of a command: what its action gets.
 type call struct {
 	*env
-	*cli.Context
+	*command.Call
 }
 
-// given reports whether the flag was set, after the command or before it.
-func (c *call) given(flag string) bool {
-	for _, x := range c.Lineage() {
-		if x.IsSet(flag) {
-			return true
-		}
-	}
-	return false
-}
-
-// setting returns the value of a flag, wherever on the line it was set, or that
-// of its variable: CONFAB_PASSPHRASE_FILE for passphrase-file. cli's own lookup
-// sees only the innermost place that could have set a flag.
-func (c *call) setting(flag string) string {
-	for _, x := range c.Lineage() {
-		if x.IsSet(flag) {
-			return x.String(flag)
-		}
-	}
-	if v := c.getenv("CONFAB_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))); v != "" {
-		return v
-	}
-	return c.String(flag)
+// with turns an action of ours into one of the frame's.
+func (e *env) with(action func(*call) error) func(*command.Call) error {
+	return func(c *command.Call) error { return action(&call{env: e, Call: c}) }
 }
 
 // home returns the folder that holds everything of confab's on this machine.
 func (c *call) home() (string, error) {
-	if dir := c.setting("home"); dir != "" {
+	if dir := c.Setting("home"); dir != "" {
 		return dir, nil
 	}
 	dir, err := c.configDir()
@@ -103,11 +76,27 @@ func (c *call) openAccounts() (*keyring.Ring, error) {
 	return keyring.Open(dir)
 }
 
+// soonAccounts is openAccounts for what takes a moment: another confab that is
+// just as quick is waited for.
+func (c *call) soonAccounts() (*keyring.Ring, error) {
+	for tries := 0; ; tries++ {
+		r, err := c.openAccounts()
+		if err == nil || wire.CodeOf(err) != wire.Unavailable || tries == 50 {
+			return r, err
+		}
+		select {
+		case <-time.After(100 * time.Millisecond):
+		case <-c.Ctx().Done():
+			return nil, err
+		}
+	}
+}
+
 // account returns the account to use: the one named on the line, else the one of
 // --account or CONFAB_ACCOUNT, else the default.
 func (c *call) account(r keyring.Reader, named string) (keyring.Account, error) {
 	if named == "" {
-		named = c.setting("account")
+		named = c.Setting("account")
 	}
 	if named != "" {
 		a, err := r.Load(named)
@@ -129,19 +118,6 @@ func (c *call) account(r keyring.Reader, named string) (keyring.Account, error) 
 // The flags that several commands have. Each call returns new ones, since a flag
 // remembers whether it was set.
 
-// commonFlags are those of every command.
-func commonFlags() []cli.Flag {
-	return []cli.Flag{
-		boolFlag("json", "print the result, or the error, as one line of JSON"),
-		&cli.StringFlag{Name: "home", Usage: "keep everything in `FOLDER` (CONFAB_HOME; confab in your settings' folder otherwise)"},
-	}
-}
-
-// boolFlag returns a flag that is off unless it is there; help need not say so.
-func boolFlag(name, usage string) cli.Flag {
-	return &cli.BoolFlag{Name: name, Usage: usage, DisableDefaultText: true}
-}
-
 // accountFlag is that of commands that act for an account.
 func accountFlag() cli.Flag {
 	return &cli.StringFlag{Name: "account", Usage: "use the account `NAME` (CONFAB_ACCOUNT; the chosen or only one otherwise)"}
@@ -159,5 +135,5 @@ func newPassphraseFlag(of string) cli.Flag {
 
 // phraseFlag is that of commands that need the recovery phrase.
 func phraseFlag() cli.Flag {
-	return boolFlag("phrase-stdin", "read the recovery phrase from stdin")
+	return command.Bool("phrase-stdin", "read the recovery phrase from stdin")
 }

@@ -1,12 +1,15 @@
 package main
 
 import (
+	"errors"
+	"fmt"
 	"time"
 
 	"github.com/urfave/cli/v2"
 
 	"github.com/confab-chat/confab/agent"
 	"github.com/confab-chat/confab/agent/keyring"
+	"github.com/confab-chat/confab/internal/command"
 	"github.com/confab-chat/confab/namesvc"
 	"github.com/confab-chat/confab/namesvc/key"
 	"github.com/confab-chat/confab/namesvc/wire"
@@ -15,27 +18,27 @@ import (
 // deviceYears is how long a device key lives unless it is extended.
 const deviceYears = 1
 
-func handleRegister() verb {
-	return verb{
-		name:  "register",
-		args:  "HANDLE",
-		short: "register a handle for your account",
-		long: `Registers a handle. It costs no money: your machine does some work, then commits
-to the handle without showing it, then reveals it. The command ends when the
-result is proven, and can be stopped and given again at any time: it goes on
-where it was.`,
-		examples: []string{
+func handleRegister(e *env) command.Verb {
+	return command.Verb{
+		Name:  "register",
+		Args:  "HANDLE",
+		Short: "register a handle for your account",
+		Long: `Registers a handle. It costs no money: your machine does some work, then
+commits to the handle without showing it, then reveals it. The command ends
+when the result is proven, and can be stopped and given again at any time: it
+goes on where it was.`,
+		Examples: []string{
 			"confab handle register alice",
 			"confab handle register --concierge @harbor --passphrase-file pass.txt alice",
 		},
-		flags: []cli.Flag{
+		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "concierge", Usage: "choose `HANDLE` as concierge at once"},
-			&cli.StringFlag{Name: "role", Usage: "for a service: its `ROLES`, such as concierge,hub"},
+			&cli.StringFlag{Name: "role", Usage: "for a service: its `ROLES`, joined by commas: concierge, hub, relay, validator"},
 			&cli.StringSliceFlag{Name: "url", Usage: "for a service: a `URL` it answers at; repeat for more"},
 			&cli.StringFlag{Name: "server-key", Usage: "for a service: the public `KEY` it proves itself with"},
 			accountFlag(), networkFlag(), passphraseFlag(), phraseFlag(),
 		},
-		run: registerHandle,
+		Run: e.with(registerHandle),
 	}
 }
 
@@ -48,35 +51,85 @@ func registerHandle(c *call) error {
 	if err != nil {
 		return err
 	}
-	ctx := c.Context.Context
-	report := c.reporter()
-	resumed, err := c.resume(a, h, report)
+	resumed, err := c.resume(a, h)
+	if err == nil && !resumed {
+		err = c.register(a, h)
+	}
 	if err != nil {
 		return err
 	}
-	if !resumed {
-		plan, err := c.plan(a, h)
-		if err != nil {
-			return err
-		}
-		if _, err = a.names.Register(ctx, plan, c.journal(a), report); err != nil {
-			return err
-		}
-	}
-	if err := c.finish(a); err != nil {
-		return err
-	}
-	r, err := a.names.Client.Resolve(ctx, h, 0)
+	r, err := a.names.Client.Resolve(c.Ctx(), h, 0)
 	if err != nil {
 		return err
 	}
 	v := viewHandle(r.Meaning)
 	v.proven(r.Proof)
 	if len(v.Concierges) == 0 && v.Service == nil {
-		c.say("%v is yours until %s. choose who keeps your messages, and it stays yours: confab handle set-concierge HANDLE",
-			h, v.Expires.Format(time.DateOnly))
+		c.Say("%v is yours until %s; choose a concierge to keep it longer: confab handle set-concierge HANDLE", h, v.Expires.Format(time.DateOnly))
 	}
-	return c.print(v, v.write)
+	return c.Print(v, v.write)
+}
+
+// register makes a registration and sees it through.
+func (c *call) register(a *acting, h namesvc.Handle) error {
+	plan, err := c.plan(a, h)
+	if err != nil {
+		return err
+	}
+	sent := false
+	w := c.watch(fmt.Sprintf("registering %v", h))
+	_, err = a.names.Register(w.ctx, plan, func(p agent.Prepared) error {
+		sent = true
+		return c.begin(a, p)
+	}, w.report)
+	if err = c.ended(a, h, w.done(err)); err == nil && !sent {
+		c.Say("%v is yours already", h)
+	}
+	return err
+}
+
+// resume takes up a registration of the handle that was interrupted. It reports
+// whether there was one that came to its end.
+func (c *call) resume(a *acting, h namesvc.Handle) (bool, error) {
+	r, err := c.readAccounts()
+	if err != nil {
+		return false, err
+	}
+	tasks, err := r.Tasks(a.account.ID)
+	if err != nil {
+		return false, err
+	}
+	for _, t := range tasks {
+		if !registers(t, a.network, h) || len(t.Commit) == 0 {
+			continue
+		}
+		c.Say("going on with the registration that began at %s", unix(t.Started).Format(time.RFC3339))
+		w := c.watch(fmt.Sprintf("registering %v", h))
+		_, err := a.names.Resume(w.ctx, agent.Prepared{Handle: h, Account: a.account.ID, Register: t.Op, Commit: t.Commit}, w.report)
+		err = c.ended(a, h, w.done(err))
+		if errors.Is(err, agent.ErrOver) {
+			c.Say("%v (%v); beginning anew", agent.ErrOver, err)
+			return false, nil
+		}
+		return err == nil, err
+	}
+	return false, nil
+}
+
+// ended strikes a registration out that is done or can never be, and says of
+// others how to go on.
+func (c *call) ended(a *acting, h namesvc.Handle, err error) error {
+	switch {
+	case err == nil, errors.Is(err, agent.ErrOver):
+		// What is left in the journal by mistake does no harm: next time it
+		// turns out to be done.
+		if ferr := c.forget(a, h); ferr != nil {
+			c.Say("the journal of account %s was not cleaned up: %v", a.account.Name, ferr)
+		}
+	case wire.CodeOf(err) == wire.Unavailable, errors.Is(err, command.ErrStopped):
+		return fmt.Errorf("%w; the same command goes on where it was", err)
+	}
+	return err
 }
 
 // plan says what is to be registered.
@@ -84,7 +137,7 @@ func (c *call) plan(a *acting, h namesvc.Handle) (agent.Plan, error) {
 	p := agent.Plan{Handle: h, Account: a.account.ID, Devices: []agent.Member{{
 		Device: a.keys.Device, Scopes: namesvc.AllScopes, Expires: c.now().AddDate(deviceYears, 0, 0),
 	}}}
-	e, _, err := a.names.Client.Account(c.Context.Context, a.account.ID, 0)
+	e, _, err := a.names.Client.Account(c.Ctx(), a.account.ID, 0)
 	if wire.CodeOf(err) == wire.NotFound {
 		// Not on the chain yet: its genesis op says what its root keys are.
 		if p.Genesis, err = namesvc.DecodeGenesis(a.account.Genesis); err != nil {
@@ -122,40 +175,49 @@ func (c *call) plan(a *acting, h namesvc.Handle) (agent.Plan, error) {
 func (c *call) endpoint() (*namesvc.Endpoint, error) {
 	roles, err := namesvc.ParseRoles(c.String("role"))
 	if err != nil {
-		return nil, usagef("--role: %v", err)
+		return nil, c.Usagef("--role: %v", err)
 	}
 	k, err := key.ParsePublic(c.String("server-key"))
 	if err != nil {
-		return nil, usagef("--server-key: %v", err)
+		return nil, c.Usagef("--server-key: %v", err)
 	}
 	return &namesvc.Endpoint{Roles: roles, URLs: c.StringSlice("url"), Key: k}, nil
 }
 
-// journal writes a registration down before it is sent.
-func (c *call) journal(a *acting) func(agent.Prepared) error {
-	return func(p agent.Prepared) error {
-		r, err := c.openAccounts()
-		if err != nil {
-			return err
-		}
-		defer r.Close()
-		// One registration at a time: an older attempt is over.
-		if err := dropRegistrations(r, a); err != nil {
-			return err
-		}
-		return r.Begin(a.account.ID, keyring.Task{
-			Network: a.network, Op: p.Register, Commit: p.Commit, Started: uint64(c.now().Unix()),
-		})
+// begin writes a registration down before it is sent.
+func (c *call) begin(a *acting, p agent.Prepared) error {
+	r, err := c.soonAccounts()
+	if err != nil {
+		return err
 	}
+	defer r.Close()
+	// An older attempt at this handle is over. If a crash comes between the two,
+	// only work is lost.
+	if err := forget(r, a, p.Handle); err != nil {
+		return err
+	}
+	return r.Begin(a.account.ID, keyring.Task{
+		Network: a.network, Op: p.Register, Commit: p.Commit, Started: uint64(c.now().Unix()),
+	})
 }
 
-func dropRegistrations(r *keyring.Ring, a *acting) error {
+// forget strikes the registrations of a handle out of the journal.
+func (c *call) forget(a *acting, h namesvc.Handle) error {
+	r, err := c.soonAccounts()
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	return forget(r, a, h)
+}
+
+func forget(r *keyring.Ring, a *acting, h namesvc.Handle) error {
 	tasks, err := r.Tasks(a.account.ID)
 	if err != nil {
 		return err
 	}
 	for _, t := range tasks {
-		if _, ok := t.Registration(); ok && t.Network == a.network {
+		if registers(t, a.network, h) {
 			if err := r.Finish(a.account.ID, t.ID()); err != nil {
 				return err
 			}
@@ -164,47 +226,8 @@ func dropRegistrations(r *keyring.Ring, a *acting) error {
 	return nil
 }
 
-// finish strikes out what is proven.
-func (c *call) finish(a *acting) error {
-	r, err := c.openAccounts()
-	if err != nil {
-		return err
-	}
-	defer r.Close()
-	return dropRegistrations(r, a)
-}
-
-// resume takes up a registration of the handle that was interrupted. It reports
-// whether there was one that came to its end.
-func (c *call) resume(a *acting, h namesvc.Handle, report agent.Report) (bool, error) {
-	r, err := c.readAccounts()
-	if err != nil {
-		return false, err
-	}
-	tasks, err := r.Tasks(a.account.ID)
-	if err != nil {
-		return false, err
-	}
-	for _, t := range tasks {
-		body, ok := t.Registration()
-		if !ok || t.Network != a.network || body.Handle != h || len(t.Commit) == 0 {
-			continue
-		}
-		c.say("going on with the registration that began on %s", unix(t.Started).Format(time.RFC3339))
-		_, err := a.names.Resume(c.Context.Context, agent.Prepared{Handle: h, Account: a.account.ID, Register: t.Op, Commit: t.Commit}, report)
-		if over(err) {
-			c.say("it can no longer be finished (%v); beginning anew", err)
-			return false, nil
-		}
-		return err == nil, err
-	}
-	return false, nil
-}
-
-// over reports whether an attempt failed in a way that a new one may not.
-func over(err error) bool {
-	if err == nil {
-		return false
-	}
-	return wire.CodeOf(err) == wire.Stale || wire.CodeOf(err) == wire.Invalid
+// registers reports whether a task registers the handle on the network.
+func registers(t keyring.Task, network string, h namesvc.Handle) bool {
+	body, ok := t.Registration()
+	return ok && t.Network == network && body.Handle == h
 }

@@ -14,14 +14,15 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/confab-chat/confab/internal/command"
 	"github.com/confab-chat/confab/lightclient"
 	"github.com/confab-chat/confab/lightclient/networks"
 	"github.com/confab-chat/confab/lightclient/verify"
 	"github.com/confab-chat/confab/namesvc/wire"
 )
 
-func netCommand(e *env) *cli.Command {
-	return e.noun("net", "the networks this machine knows", netAdd(), netList(), netShow(), netUse())
+func netNoun(e *env) command.Noun {
+	return command.Noun{Name: "net", Short: "the networks this machine knows", Verbs: []command.Verb{netAdd(e), netList(e), netShow(e), netUse(e)}}
 }
 
 // networkFlag is that of commands that ask a network.
@@ -35,27 +36,48 @@ func (c *call) networks() (networks.Dir, error) {
 	return networks.Dir{Path: filepath.Join(home, "networks")}, err
 }
 
-// network returns the network to ask: the one named, else the one of --network or
-// CONFAB_NETWORK, else the default; and a light client of it.
+// chosen returns the network to ask: the one named, else the one of --network or
+// CONFAB_NETWORK, else the default.
+func (c *call) chosen(dir networks.Dir, named string) (networks.Network, error) {
+	if named == "" {
+		named = c.Setting("network")
+	}
+	if named != "" {
+		return dir.Load(named)
+	}
+	n, err := dir.Default()
+	if wire.CodeOf(err) == wire.NotFound {
+		err = wire.Errorf(wire.NotFound, "%w (for one to try, run confab-dev: it prints the whole line)", err)
+	}
+	return n, err
+}
+
+// network returns the network to ask and a light client of it.
 func (c *call) network(named string) (networks.Network, *lightclient.Client, error) {
 	dir, err := c.networks()
 	if err != nil {
 		return networks.Network{}, nil, err
 	}
-	if named == "" {
-		named = c.setting("network")
-	}
-	var n networks.Network
-	if named != "" {
-		n, err = dir.Load(named)
-	} else {
-		n, err = dir.Default()
-	}
+	n, err := c.chosen(dir, named)
 	if err != nil {
 		return n, nil, err
 	}
 	client, err := dir.Client(n)
 	return n, client, err
+}
+
+// newcomer returns a light client that knows nothing but the network's pin, as
+// somebody who is handed a proof does.
+func (c *call) newcomer() (*lightclient.Client, error) {
+	dir, err := c.networks()
+	if err != nil {
+		return nil, err
+	}
+	n, err := c.chosen(dir, "")
+	if err != nil {
+		return nil, err
+	}
+	return networks.Probe(n)
 }
 
 // netView is a network as --json shows it.
@@ -94,61 +116,53 @@ func (v *netView) ask(ctx context.Context, client *lightclient.Client) error {
 }
 
 func (v *netView) write(w io.Writer) {
-	row(w, "network", v.Name)
-	row(w, "chain", v.Chain)
-	row(w, "pin", v.Pin)
+	command.Row(w, "network", v.Name)
+	command.Row(w, "chain", v.Chain)
 	for _, s := range v.Sources {
-		row(w, "source", s)
+		command.Row(w, "source", s)
 	}
 	if v.Default {
-		row(w, "default", "yes")
+		command.Row(w, "default", "yes")
+	} else {
+		command.Row(w, "default", "no; choose it with confab net use "+v.Name)
 	}
 	if v.Time == nil {
+		command.Row(w, "pin", v.Pin)
 		return
 	}
-	row(w, "height", fmt.Sprintf("%d, %d s old", v.Height, v.AgeSeconds))
-	row(w, "handles", fmt.Sprintf("of %d characters and more", v.MinHandle))
-	writeProof(w, v.Assurance, v.Agree, v.Notes)
+	command.Row(w, "handles", fmt.Sprintf("of %d characters and more; one costs about %d tries of work", v.MinHandle, uint64(1)<<v.WorkBits))
+	proofView{
+		Height: v.Height, AgeSeconds: v.AgeSeconds, Assurance: v.Assurance, Source: v.Sources[0],
+		Agree: v.Agree, Notes: v.Notes, Pin: v.Pin,
+	}.write(w)
 }
 
-// writeProof says how an answer is known.
-func writeProof(w io.Writer, assurance string, agree, notes []string) {
-	switch len(agree) {
-	case 0:
-		row(w, "sure", assurance+"; no second source confirmed it")
-	default:
-		row(w, "sure", assurance+"; confirmed by "+strings.Join(agree, ", "))
-	}
-	for _, n := range notes {
-		row(w, "note", n)
-	}
-}
+func netAdd(e *env) command.Verb {
+	return command.Verb{
+		Name:  "add",
+		Args:  "NAME",
+		Short: "get to know a network",
+		Long: `Adds a network under a name of your choice, once its pin and a source are
+found to belong together. A pin is where your trust begins: get it from
+somebody you believe. It is given as text, as a file, or as a URL with the
+SHA-256 of what is there: https://host/pin#sha256=HEX.
 
-func netAdd() verb {
-	return verb{
-		name:  "add",
-		args:  "NAME",
-		short: "get to know a network",
-		long: `Adds a network under a name of your choice, once its pin and a source are found
-to belong together. A pin is where your trust begins: get it from somebody you
-believe. It is given as text, as a file, or as a URL with the SHA-256 of what is
-there: https://host/pin#sha256=HEX.
-
-Sources are not trusted. With two or more, each answer is confirmed by another.`,
-		examples: []string{
+Sources are not trusted. With two or more, each answer is confirmed by
+another.`,
+		Examples: []string{
 			"confab net add --source http://127.0.0.1:7780 --pin dev.pin dev",
 			"confab net add --source https://a.example --source https://b.example --pin my-chain:1:5f3a… main",
 		},
-		flags: []cli.Flag{
+		Flags: []cli.Flag{
 			&cli.StringSliceFlag{Name: "source", Usage: "base `URL` of a source; repeat for more"},
 			&cli.StringFlag{Name: "pin", Usage: "the `PIN`: text, a file, or URL#sha256=HEX"},
-			&cli.BoolFlag{Name: "offline", Usage: "do not ask the sources now"},
+			command.Bool("offline", "do not ask the sources now"),
 		},
-		run: func(c *call) error {
+		Run: e.with(func(c *call) error {
 			if !c.IsSet("pin") {
-				return usagef("confab net add: which pin? Give it with --pin; a pin from the source itself would prove nothing")
+				return c.Usagef("which pin? Give it with --pin; a pin from the source itself would prove nothing")
 			}
-			pin, err := readPin(c.Context.Context, c.String("pin"))
+			pin, err := readPin(c.Ctx(), c.String("pin"))
 			if err != nil {
 				return err
 			}
@@ -158,7 +172,7 @@ Sources are not trusted. With two or more, each answer is confirmed by another.`
 			}
 			n := networks.Network{Name: c.Args().First(), Pin: pin, Sources: c.StringSlice("source")}
 			if len(n.Sources) == 0 {
-				return usagef("confab net add: whom to ask? Give at least one --source URL")
+				return c.Usagef("whom to ask? Give at least one --source URL")
 			}
 			var v netView
 			if !c.Bool("offline") {
@@ -168,7 +182,7 @@ Sources are not trusted. With two or more, each answer is confirmed by another.`
 				if err != nil {
 					return err
 				}
-				if err := v.ask(c.Context.Context, client); err != nil {
+				if err := v.ask(c.Ctx(), client); err != nil {
 					return fmt.Errorf("network %s was not added: %w", n.Name, err)
 				}
 			}
@@ -179,17 +193,17 @@ Sources are not trusted. With two or more, each answer is confirmed by another.`
 			v = viewNet(dir, n)
 			v.Height, v.Time, v.AgeSeconds, v.Assurance = asked.Height, asked.Time, asked.AgeSeconds, asked.Assurance
 			v.Agree, v.Notes, v.MinHandle, v.WorkBits = asked.Agree, asked.Notes, asked.MinHandle, asked.WorkBits
-			return c.print(v, v.write)
-		},
+			return c.Print(v, v.write)
+		}),
 	}
 }
 
-func netList() verb {
-	return verb{
-		name:     "list",
-		short:    "list the networks this machine knows",
-		examples: []string{"confab net list", "confab net list --json"},
-		run: func(c *call) error {
+func netList(e *env) command.Verb {
+	return command.Verb{
+		Name:     "list",
+		Short:    "list the networks this machine knows",
+		Examples: []string{"confab net list", "confab net list --json"},
+		Run: e.with(func(c *call) error {
 			dir, err := c.networks()
 			if err != nil {
 				return err
@@ -203,9 +217,9 @@ func netList() verb {
 				views = append(views, viewNet(dir, n))
 			}
 			if len(list) == 0 {
-				c.say("no network is known here; add one with confab net add --source URL --pin PIN NAME")
+				c.Say("no network is known here; add one with confab net add --source URL --pin PIN NAME")
 			}
-			return c.print(struct {
+			return c.Print(struct {
 				Networks []netView `json:"networks"`
 			}{views}, func(w io.Writer) {
 				for _, v := range views {
@@ -216,18 +230,18 @@ func netList() verb {
 					fmt.Fprintf(w, "%-16s  %s  %s%s\n", v.Name, v.Chain, strings.Join(v.Sources, " "), mark)
 				}
 			})
-		},
+		}),
 	}
 }
 
-func netShow() verb {
-	return verb{
-		name:     "show",
-		args:     "[NAME]",
-		short:    "show a network and where its chain stands",
-		examples: []string{"confab net show", "confab net show --json dev"},
-		flags:    []cli.Flag{networkFlag()},
-		run: func(c *call) error {
+func netShow(e *env) command.Verb {
+	return command.Verb{
+		Name:     "show",
+		Args:     "[NAME]",
+		Short:    "show a network and where its chain stands",
+		Examples: []string{"confab net show", "confab net show --json dev"},
+		Flags:    []cli.Flag{networkFlag(), command.Bool("offline", "show only what this machine knows")},
+		Run: e.with(func(c *call) error {
 			n, client, err := c.network(c.Args().First())
 			if err != nil {
 				return err
@@ -237,21 +251,24 @@ func netShow() verb {
 				return err
 			}
 			v := viewNet(dir, n)
-			if err := v.ask(c.Context.Context, client); err != nil {
+			if c.Bool("offline") {
+				return c.Print(v, v.write)
+			}
+			if err := v.ask(c.Ctx(), client); err != nil {
 				return err
 			}
-			return c.print(v, v.write)
-		},
+			return c.Print(v, v.write)
+		}),
 	}
 }
 
-func netUse() verb {
-	return verb{
-		name:     "use",
-		args:     "NAME",
-		short:    "choose the network that commands ask when none is named",
-		examples: []string{"confab net use dev"},
-		run: func(c *call) error {
+func netUse(e *env) command.Verb {
+	return command.Verb{
+		Name:     "use",
+		Args:     "NAME",
+		Short:    "choose the network that commands ask when none is named",
+		Examples: []string{"confab net use dev"},
+		Run: e.with(func(c *call) error {
 			dir, err := c.networks()
 			if err != nil {
 				return err
@@ -265,8 +282,8 @@ func netUse() verb {
 				return err
 			}
 			v := viewNet(dir, n)
-			return c.print(v, v.write)
-		},
+			return c.Print(v, v.write)
+		}),
 	}
 }
 
@@ -280,7 +297,11 @@ func readPin(ctx context.Context, text string) (verify.Pin, error) {
 		if err != nil {
 			return verify.Pin{}, err
 		}
-		return verify.ParsePin(string(b))
+		pin, err := verify.ParsePin(string(b))
+		if err != nil {
+			return pin, fmt.Errorf("fetch pin: it has the hash you gave, but it is %w", err)
+		}
+		return pin, nil
 	}
 	if pin, err := verify.ParsePin(text); err == nil {
 		return pin, nil

@@ -5,36 +5,38 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 	"time"
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/confab-chat/confab/internal/command"
+	"github.com/confab-chat/confab/lightclient"
 	"github.com/confab-chat/confab/lightclient/bundle"
 	"github.com/confab-chat/confab/lightclient/verify"
 	"github.com/confab-chat/confab/namesvc"
 	"github.com/confab-chat/confab/namesvc/wire"
 )
 
-func proofCommand(e *env) *cli.Command {
-	return e.noun("proof", "proofs as files: save, verify offline, look into", proofSave(), proofVerify(), proofShow())
+func proofNoun(e *env) command.Noun {
+	return command.Noun{Name: "proof", Short: "proofs as files: save, verify offline, look into", Verbs: []command.Verb{proofSave(e), proofVerify(e), proofShow(e)}}
 }
 
-func proofSave() verb {
-	return verb{
-		name:  "save",
-		args:  "HANDLE",
-		short: "save the proof of what a handle means",
-		long: `Writes a file that proves what a handle means now. Whoever has it and the
-network's pin can verify it offline: nothing else is needed, and nobody is asked.`,
-		examples: []string{"confab proof save --out alice.bundle alice"},
-		flags: []cli.Flag{
+func proofSave(e *env) command.Verb {
+	return command.Verb{
+		Name:  "save",
+		Args:  "HANDLE",
+		Short: "save the proof of what a handle means",
+		Long: `Writes a file that proves what a handle means now. Whoever has it and the
+network's pin can verify it offline: nothing else is needed, and nobody is
+asked.`,
+		Examples: []string{"confab proof save --out alice.bundle alice"},
+		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "out", Usage: "write to `FILE` (HANDLE.bundle otherwise)"},
-			&cli.BoolFlag{Name: "devices", Usage: "prove the account's devices too"},
+			command.Bool("devices", "prove the account's devices too"),
 			networkFlag(),
 		},
-		run: func(c *call) error {
+		Run: e.with(func(c *call) error {
 			h, err := parseHandle(c.Args().First())
 			if err != nil {
 				return err
@@ -47,50 +49,52 @@ network's pin can verify it offline: nothing else is needed, and nobody is asked
 			if path == "" {
 				path = string(h) + ".bundle"
 			}
-			if _, err := os.Lstat(path); err == nil {
-				return taken(path)
-			}
-			r, err := client.Portable(c.Context.Context, h, c.Bool("devices"))
-			if err != nil {
+			if err := free(path); err != nil {
 				return err
 			}
-			if err := writeNew(path, r.Bundle); err != nil {
+			var p lightclient.Proof
+			found, err := client.Portable(c.Ctx(), h, c.Bool("devices"))
+			if err == nil {
+				p = found.Proof
+			}
+			r := reading{proof: path}
+			if err := r.keep(c, p, err); err != nil {
 				return err
 			}
-			v := viewHandle(r.Meaning)
-			v.proven(r.Proof)
+			v := viewHandle(found.Meaning)
+			v.proven(p)
 			v.File = path
-			c.say("to verify it elsewhere: confab proof verify --pin %s %s", r.Pin, path)
-			return c.print(v, v.write)
-		},
+			c.Say("to verify it elsewhere: confab proof verify --pin %s %s", p.Pin, path)
+			return c.Print(v, v.write)
+		}),
 	}
 }
 
-func proofVerify() verb {
-	return verb{
-		name:  "verify",
-		args:  "FILE",
-		short: "verify a proof, offline",
-		long: `Verifies a proof from a pin and says what it means. Nothing but the file and the
-pin is used: no network, no account. The pin is text, a file, or that of a network
-this machine knows (--network).
+func proofVerify(e *env) command.Verb {
+	return command.Verb{
+		Name:  "verify",
+		Args:  "FILE",
+		Short: "verify a proof, offline",
+		Long: `Verifies a proof from a pin and says what it means. Nothing but the file and
+the pin is used: no network, no account. The pin is text, a file, or that of
+a network this machine knows (--network).
 
 A proof says what was true at its time. By default it may be a day old.`,
-		examples: []string{
+		Examples: []string{
 			"confab proof verify --pin dev.pin alice.bundle",
 			"confab proof verify --network dev --max-age 1h --json alice.bundle",
 		},
-		flags: []cli.Flag{
+		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "pin", Usage: "the `PIN` to stand on: text or a file"},
-			&cli.DurationFlag{Name: "max-age", Value: 24 * time.Hour, Usage: "how old the proof may be"},
+			&cli.DurationFlag{Name: "max-age", Value: 24 * time.Hour, DefaultText: "24h", Usage: "the proof may be this `AGE`, such as 90s or 2h, but no older"},
 			networkFlag(),
 		},
-		run: func(c *call) error {
-			t := bundle.Trust{Rules: verify.DefaultRules(), MaxAge: c.Duration("max-age")}
-			if t.MaxAge <= 0 {
-				return usagef("--max-age must be above 0, such as 24h")
-			}
+		Run: e.with(func(c *call) error {
+			t := bundle.Trust{Rules: verify.DefaultRules()}
 			var err error
+			if t.MaxAge, err = c.maxAge(); err != nil {
+				return err
+			}
 			if t.Pin, err = c.pin(); err != nil {
 				return err
 			}
@@ -107,72 +111,85 @@ A proof says what was true at its time. By default it may be a day old.`,
 				return err
 			}
 			return c.printVerified(raw.About, verified)
-		},
+		}),
 	}
 }
 
 // pin returns the pin to stand on.
 func (c *call) pin() (verify.Pin, error) {
 	text := c.String("pin")
-	if text == "" {
-		dir, err := c.networks()
-		if err != nil {
-			return verify.Pin{}, err
-		}
-		name := c.setting("network")
-		if name == "" {
-			n, err := dir.Default()
-			if err != nil {
-				return verify.Pin{}, fmt.Errorf("which pin? Give it with --pin: %w", err)
-			}
-			return n.Pin, nil
-		}
-		n, err := dir.Load(name)
-		return n.Pin, err
-	}
 	if strings.Contains(text, "://") {
-		return verify.Pin{}, usagef("confab proof verify works offline: give the pin as text or as a file")
+		return verify.Pin{}, c.Usagef("this works offline: give the pin as text or as a file")
 	}
-	return readPin(c.Context.Context, text)
+	if text != "" {
+		return readPin(c.Ctx(), text)
+	}
+	dir, err := c.networks()
+	if err != nil {
+		return verify.Pin{}, err
+	}
+	n, err := c.chosen(dir, "")
+	if err != nil {
+		return verify.Pin{}, fmt.Errorf("which pin? Give it with --pin: %w", err)
+	}
+	return n.Pin, nil
 }
 
-// printVerified says what a verified bundle means.
+// printVerified says what a verified bundle means: about is what it says that it
+// is about, a handle or an account.
 func (c *call) printVerified(about string, v *bundle.Verified) error {
-	pv := proofView{
-		Height: v.Trust.Height, Time: v.Time.UTC(), AgeSeconds: int64(v.Age / time.Second),
-		Assurance: v.Assurance.String(), Pin: v.Pin.String(),
-	}
-	h, err := namesvc.ParseHandle(about)
-	if err != nil {
-		return wire.Errorf(wire.Invalid, "the proof holds, but it is about %.40q and not about a handle; confab proof show says what is in it", about)
-	}
-	m, err := v.Handle(h)
+	m, err := verifiedMeaning(about, v)
 	var missing *namesvc.NotFoundError
 	var alike *namesvc.ConfusableError
 	if errors.As(err, &missing) || errors.As(err, &alike) {
-		c.say("the proof holds: at height %d of %s", pv.Height, v.Pin.ChainID)
+		c.Say("the proof holds at height %d of %s, and what it proves is this:", v.Trust.Height, v.Pin.ChainID)
 	}
 	if err != nil {
 		return err
 	}
 	out := viewHandle(m)
-	out.proofView = pv
-	out.nameConcierges(out.concierges, func(c namesvc.Concierge) (namesvc.Entry, error) { return v.Account(c.Account) })
-	c.say("verified: this was true at %s and stands on the pin below", v.Time.UTC().Format(time.RFC3339))
-	return c.print(out, func(w io.Writer) {
+	out.proofView = viewVerified(v)
+	out.nameConcierges(func(c namesvc.Concierge) (namesvc.Entry, error) { return v.Account(c.Account) })
+	c.Say("the proof holds: this was so at %s, if you believe the pin below", v.Time.UTC().Format(time.RFC3339))
+	d, err := v.Devices(m.Entry.Account)
+	if errors.Is(err, bundle.ErrNotCovered) || err == nil && len(d.List) == 0 {
+		return c.Print(out, out.write)
+	}
+	if err != nil {
+		return err
+	}
+	keys := viewDevices(m.Entry, d)
+	return c.Print(struct {
+		handleView
+		Devices []deviceView `json:"devices"`
+		Roots   []rootView   `json:"roots"`
+	}{out, keys.Devices, keys.Roots}, func(w io.Writer) {
 		out.write(w)
+		keys.writeKeys(w)
 	})
 }
 
-func proofShow() verb {
-	return verb{
-		name:  "show",
-		args:  "FILE",
-		short: "look into a proof without believing it",
-		long: `Prints everything in a proof, decoded, as JSON. Nothing of it is verified: for
-that see confab proof verify.`,
-		examples: []string{"confab proof show alice.bundle"},
-		run: func(c *call) error {
+func verifiedMeaning(about string, v *bundle.Verified) (namesvc.Meaning, error) {
+	if id, err := namesvc.ParseAccountID(about); err == nil {
+		e, err := v.Account(id)
+		return own(e, v.Time), err
+	}
+	h, err := namesvc.ParseHandle(about)
+	if err != nil {
+		return namesvc.Meaning{}, wire.Errorf(wire.Invalid, "the proof holds, but it is about %.40q and not about a handle or account; confab proof show says what is in it", about)
+	}
+	return v.Handle(h)
+}
+
+func proofShow(e *env) command.Verb {
+	return command.Verb{
+		Name:  "show",
+		Args:  "FILE",
+		Short: "look into a proof without believing it",
+		Long: `Prints everything in a proof, decoded, as JSON. Nothing of it is verified:
+for that see confab proof verify.`,
+		Examples: []string{"confab proof show alice.bundle"},
+		Run: e.with(func(c *call) error {
 			b, err := readFile(c.Args().First(), bundle.MaxSize)
 			if err != nil {
 				return err
@@ -185,8 +202,8 @@ that see confab proof verify.`,
 			if err != nil {
 				return err
 			}
-			c.say("not verified; %d bytes", len(b))
-			return c.print(json.RawMessage(text), func(w io.Writer) { w.Write(text) })
-		},
+			c.Say("not verified; %d bytes", len(b))
+			return c.Print(json.RawMessage(text), func(w io.Writer) { w.Write(text) })
+		}),
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/confab-chat/confab/agent/keyring"
+	"github.com/confab-chat/confab/internal/command"
 	"github.com/confab-chat/confab/namesvc/key"
 	"github.com/confab-chat/confab/namesvc/wire"
 )
@@ -25,7 +26,7 @@ const minPassphrase = 8
 // passphrase returns the passphrase of what exists: from the flag's file, or
 // from the terminal. The caller wipes it.
 func (c *call) passphrase(flag, prompt string) ([]byte, error) {
-	if path := c.setting(flag); path != "" {
+	if path := c.Setting(flag); path != "" {
 		return readPassphrase(path)
 	}
 	if c.person == nil {
@@ -38,7 +39,7 @@ func (c *call) passphrase(flag, prompt string) ([]byte, error) {
 // newPassphrase returns a passphrase for what is to be written: from the flag's
 // file, or typed twice on the terminal. The caller wipes it.
 func (c *call) newPassphrase(flag, prompt string) ([]byte, error) {
-	if path := c.setting(flag); path != "" {
+	if path := c.Setting(flag); path != "" {
 		p, err := readPassphrase(path)
 		if err == nil {
 			err = goodPassphrase(p)
@@ -54,7 +55,7 @@ func (c *call) newPassphrase(flag, prompt string) ([]byte, error) {
 			return nil, err
 		}
 		if err := goodPassphrase([]byte(first)); err != nil {
-			fmt.Fprintln(c.stderr, err)
+			fmt.Fprintln(c.Stderr, err)
 			continue
 		}
 		again, err := c.person.askHidden("the same again: ")
@@ -64,7 +65,7 @@ func (c *call) newPassphrase(flag, prompt string) ([]byte, error) {
 		if first == again {
 			return []byte(first), nil
 		}
-		fmt.Fprintln(c.stderr, "the two are not the same")
+		fmt.Fprintln(c.Stderr, "the two are not the same")
 	}
 	return nil, wire.Errorf(wire.Invalid, "no passphrase was chosen: nothing was changed")
 }
@@ -80,7 +81,7 @@ func goodPassphrase(p []byte) error {
 }
 
 func (c *call) noTerminal(flag string) error {
-	return c.usagef("there is no terminal to ask for the passphrase on: use --%s FILE", flag)
+	return c.Usagef("there is no terminal to ask for the passphrase on: use --%s FILE", flag)
 }
 
 // readPassphrase reads a file's one line.
@@ -126,7 +127,7 @@ func (c *call) phrase() (key.Phrase, error) {
 	if c.Bool("phrase-stdin") {
 		// One byte more than key.ParsePhrase takes, so that it refuses what is
 		// too long instead of a part being read.
-		b, err := io.ReadAll(io.LimitReader(c.stdin, 1025))
+		b, err := io.ReadAll(io.LimitReader(c.Stdin, 1025))
 		defer clear(b)
 		if err != nil {
 			return key.Phrase{}, fmt.Errorf("read the phrase from stdin: %w", err)
@@ -134,7 +135,7 @@ func (c *call) phrase() (key.Phrase, error) {
 		return parsePhrase(string(b))
 	}
 	if c.person == nil {
-		return key.Phrase{}, c.usagef("there is no terminal to ask for the phrase on: use --phrase-stdin")
+		return key.Phrase{}, c.Usagef("there is no terminal to ask for the phrase on: use --phrase-stdin")
 	}
 	var last error
 	for range tries {
@@ -147,7 +148,7 @@ func (c *call) phrase() (key.Phrase, error) {
 			return p, nil
 		}
 		last = err
-		fmt.Fprintln(c.stderr, err)
+		fmt.Fprintln(c.Stderr, err)
 	}
 	return key.Phrase{}, last
 }
@@ -172,36 +173,36 @@ const (
 // by asking for two of its words with the phrase out of sight.
 func (c *call) confirmPhrase(p key.Phrase) error {
 	enter, hide, leave := secondScreen, emptyScreen, firstScreen
-	if c.getenv("TERM") == "dumb" {
+	if c.Getenv("TERM") == "dumb" {
 		enter, hide, leave = "", strings.Repeat("\n", 60), strings.Repeat("\n", 60)
 	}
-	fmt.Fprint(c.stderr, enter)
-	defer fmt.Fprint(c.stderr, leave)
+	fmt.Fprint(c.Stderr, enter)
+	defer fmt.Fprint(c.Stderr, leave)
 	words := strings.Fields(p.Reveal())
 	for range tries {
 		c.showPhrase(words)
 		if _, err := c.person.ask("press enter when you have written them down "); err != nil {
 			return err
 		}
-		fmt.Fprint(c.stderr, hide)
+		fmt.Fprint(c.Stderr, hide)
 		right, err := c.askWords(words)
 		if right || err != nil {
 			return err
 		}
-		fmt.Fprint(c.stderr, hide, "that was not right; here they are again\n\n")
+		fmt.Fprint(c.Stderr, hide, "that was not right; here they are again\n\n")
 	}
 	return wire.Errorf(wire.Invalid, "the phrase was not confirmed: no account was made, and these words are worth nothing")
 }
 
 func (c *call) showPhrase(words []string) {
-	fmt.Fprint(c.stderr, "your recovery phrase\n\n")
+	fmt.Fprint(c.Stderr, "your recovery phrase\n\n")
 	for i, w := range words {
-		fmt.Fprintf(c.stderr, "%4d  %s", i+1, c.paint(c.stderrTerminal, bold, fmt.Sprintf("%-10s", w)))
+		fmt.Fprintf(c.Stderr, "%4d  %s", i+1, c.Paint(c.StderrTerminal, command.Bold, fmt.Sprintf("%-10s", w)))
 		if i%3 == 2 {
-			fmt.Fprintln(c.stderr)
+			fmt.Fprintln(c.Stderr)
 		}
 	}
-	fmt.Fprint(c.stderr, `
+	fmt.Fprint(c.Stderr, `
 write these words on paper, in this order, and keep it where only you can get it.
 they are shown once and stored nowhere. whoever has them has the account;
 if you lose them, nobody can give them back.

@@ -6,6 +6,8 @@ import (
 	"os"
 
 	"golang.org/x/term"
+
+	"github.com/confab-chat/confab/internal/command"
 )
 
 // tty is a real terminal. While a question is open the terminal is in raw mode,
@@ -56,7 +58,7 @@ func (t *tty) raw(read func() (string, error)) (text string, err error) {
 	case errors.Is(err, io.EOF): // Ctrl-C, Ctrl-D, or the terminal is gone
 		t.out.WriteString("\r\n")
 		t.begin() // or what was typed so far would begin the next answer
-		return "", errStopped
+		return "", command.ErrStopped
 	case errors.Is(err, term.ErrPasteIndicator):
 		err = nil
 	}

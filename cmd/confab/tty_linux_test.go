@@ -11,6 +11,8 @@ import (
 	"testing"
 
 	sys "golang.org/x/sys/unix"
+
+	"github.com/confab-chat/confab/internal/command"
 )
 
 // openPTY returns both ends of a new pseudo-terminal: the keyboard and screen,
@@ -45,7 +47,7 @@ type watcher struct {
 	seen bytes.Buffer
 }
 
-func watch(screen *os.File) *watcher {
+func watchScreen(screen *os.File) *watcher {
 	w := &watcher{}
 	w.more = sync.NewCond(&w.mu)
 	go func() {
@@ -88,15 +90,15 @@ func flags(t *testing.T, f *os.File) uint32 {
 func TestTTY_MakesAnAccountWithoutShowingThePassphrase(t *testing.T) {
 	screen, program := openPTY(t)
 	before := flags(t, program)
-	seen := watch(screen)
+	seen := watchScreen(screen)
 	w := newWorld(t)
 	w.vars["CONFAB_HOME"] = w.path("home")
 	var stdout, stderr bytes.Buffer
 	e := w.env(&stdout, &stderr)
-	e.stdin, e.stderr, e.stderrTerminal = program, program, true
+	e.world.Stdin, e.world.Stderr, e.world.StderrTerminal = program, program, true
 	e.person = newTTY(program, program)
 	status := make(chan int, 1)
-	go func() { status <- run(context.Background(), e, []string{"confab", "account", "new"}) }()
+	go func() { status <- newProgram(e).Run(context.Background(), []string{"confab", "account", "new"}) }()
 	at := 0
 	typeAt := func(prompt, text string) {
 		all := seen.until(at, prompt)
@@ -147,7 +149,7 @@ func TestTTY_IsPutRightWhenTheQuestionIsStopped(t *testing.T) {
 		if before&sys.ECHO == 0 {
 			t.Fatal("the terminal does not echo to begin with")
 		}
-		seen := watch(screen)
+		seen := watchScreen(screen)
 		person := newTTY(program, program)
 		for _, ask := range []func(string) (string, error){person.ask, person.askHidden} {
 			at := len(seen.until(0, ""))
@@ -160,7 +162,7 @@ func TestTTY_IsPutRightWhenTheQuestionIsStopped(t *testing.T) {
 			if _, err := screen.WriteString(key); err != nil {
 				t.Fatal(err)
 			}
-			if err := <-done; !errors.Is(err, errStopped) {
+			if err := <-done; !errors.Is(err, command.ErrStopped) {
 				t.Errorf("%s: error %v", name, err)
 			}
 			if flags(t, program) != before {

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/json"
@@ -15,6 +16,7 @@ import (
 	"time"
 
 	"github.com/confab-chat/confab/agent/keyring"
+	"github.com/confab-chat/confab/internal/command"
 )
 
 // world is a machine with one person and nothing else, in which command lines
@@ -26,11 +28,12 @@ type world struct {
 	vars   map[string]string
 	person *fakePerson // nil if nobody can be asked
 	stdout io.Writer   // instead of what said returns
-	dice   io.Reader
+	dice   io.Reader   // nil for real randomness
+	clock  func() time.Time
 }
 
 func newWorld(t *testing.T) *world {
-	return &world{t: t, dir: t.TempDir(), vars: map[string]string{}, dice: &dice{}}
+	return &world{t: t, dir: t.TempDir(), vars: map[string]string{}, dice: &dice{}, clock: func() time.Time { return time.Unix(1_800_000_000, 0) }}
 }
 
 // dice is randomness that is the same in each run.
@@ -64,19 +67,25 @@ func (w *world) accounts() keyring.Reader { return keyring.Read(w.path("home/acc
 
 func (w *world) env(stdout, stderr *bytes.Buffer) *env {
 	e := &env{
-		stdin: strings.NewReader(w.stdin), stdout: stdout, stderr: stderr,
-		getenv:    func(name string) string { return w.vars[name] },
+		world: command.World{
+			Stdin: strings.NewReader(w.stdin), Stdout: stdout, Stderr: stderr,
+			Getenv: func(name string) string { return w.vars[name] },
+		},
 		configDir: func() (string, error) { return w.path("config"), nil },
-		now:       func() time.Time { return time.Unix(1_800_000_000, 0) },
+		now:       w.clock,
 		rand:      w.dice,
 		cost:      keyring.Cost{Passes: 1, MemoryKiB: 64, Threads: 1},
+		patience:  patience,
+	}
+	if w.dice == nil {
+		e.rand = rand.Reader
 	}
 	if w.stdout != nil {
-		e.stdout = w.stdout
+		e.world.Stdout = w.stdout
 	}
 	if w.person != nil {
 		w.person.screen = stderr
-		e.person, e.stderrTerminal = w.person, true
+		e.person, e.world.StderrTerminal = w.person, true
 	}
 	return e
 }
@@ -89,7 +98,7 @@ func (w *world) run(line string) said {
 	}
 	args := strings.Fields(strings.ReplaceAll(line, "FILE/", w.dir+"/"))
 	var stdout, stderr bytes.Buffer
-	status := run(context.Background(), w.env(&stdout, &stderr), append([]string{"confab"}, args...))
+	status := newProgram(w.env(&stdout, &stderr)).Run(context.Background(), append([]string{"confab"}, args...))
 	if w.person != nil {
 		w.person.done(w.t, line)
 	}
@@ -192,7 +201,7 @@ func (p *fakePerson) answer(prompt string, shown bool) (string, error) {
 	p.answers = p.answers[1:]
 	switch a {
 	case stops:
-		return "", errStopped
+		return "", command.ErrStopped
 	case askedWord:
 		m := wordRequest.FindStringSubmatch(prompt)
 		if m == nil {

@@ -31,8 +31,8 @@ type Leaf struct {
 }
 
 // Store is where a tree is read from. Both methods return nil for what is not
-// there. The caller must not change what they return; the store must not change
-// it either until the reader is done.
+// there. This package only reads what they return, and only until its next call
+// of either.
 type Store interface {
 	// Page returns the bytes that a Delta last wrote for this page.
 	Page(id PageID) ([]byte, error)

@@ -1,0 +1,162 @@
+package main
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/confab-chat/confab/agent"
+	"github.com/confab-chat/confab/internal/command"
+	"github.com/confab-chat/confab/lightclient"
+	"github.com/confab-chat/confab/namesvc"
+	"github.com/confab-chat/confab/namesvc/wire"
+)
+
+func handleSetProfile(e *env) command.Verb {
+	return command.Verb{
+		Name:  "set-profile",
+		Short: "say how you want to be shown",
+		Long: `Makes a profile document and puts its hash into your entry, so that nobody
+can show another one as yours. The document itself is kept in confab's
+folder, for a concierge to give out. What is not given stays as it was;
+--clear takes all of it back.`,
+		Examples: []string{
+			`confab handle set-profile --display-name "Alice Example" --about "likes tea"`,
+			"confab handle set-profile --avatar me.png",
+			"confab handle set-profile --aka https://alice.example",
+		},
+		Flags: changeFlags(
+			&cli.StringFlag{Name: "display-name", Usage: "your `NAME`, in any script"},
+			&cli.StringFlag{Name: "about", Usage: "a few `WORDS` about you"},
+			&cli.StringFlag{Name: "avatar", Usage: "a picture `FILE`"},
+			&cli.StringSliceFlag{Name: "aka", Usage: "another name of yours, a `URI`; repeat for more; replaces those from before"},
+			command.Bool("clear", "take profile, avatar and other names back"),
+		),
+		Run: e.with(setProfile),
+	}
+}
+
+func setProfile(c *call) error {
+	if !c.Bool("clear") && !c.IsSet("display-name") && !c.IsSet("about") && !c.IsSet("avatar") && !c.IsSet("aka") {
+		return c.Usagef("what? Give --display-name, --about, --avatar, --aka or --clear")
+	}
+	a, err := c.act()
+	if err != nil {
+		return err
+	}
+	dir, err := c.profiles(a.account.ID)
+	if err != nil {
+		return err
+	}
+	err = c.apply(a, namesvc.OpRecords, byDevice, func(_ *acting, e namesvc.Entry, _ namesvc.Devices, _ string) (any, error) {
+		r := e.Records
+		if c.Bool("clear") {
+			r.Profile, r.Avatar, r.AlsoKnownAs = nil, nil, nil
+			return r, nil
+		}
+		if c.IsSet("display-name") || c.IsSet("about") {
+			if r.Profile, err = c.newProfile(dir, r.Profile); err != nil {
+				return nil, err
+			}
+		}
+		if path := c.String("avatar"); path != "" {
+			b, err := readFile(path, agent.MaxAvatar)
+			if err != nil {
+				return nil, err
+			}
+			if r.Avatar, err = keep(dir, b); err != nil {
+				return nil, err
+			}
+		}
+		if c.IsSet("aka") {
+			r.AlsoKnownAs = c.StringSlice("aka")
+		}
+		return r, nil
+	})
+	if err != nil {
+		return err
+	}
+	return c.printOwn(a)
+}
+
+// profiles returns the folder of an account's documents, each under its hash, so
+// that what an entry names is there whether or not a later change succeeded.
+func (c *call) profiles(id namesvc.AccountID) (string, error) {
+	home, err := c.home()
+	return filepath.Join(home, "profiles", id.String()), err
+}
+
+// document returns the document of a hash, nil if it is not kept here.
+func document(dir string, hash []byte) ([]byte, error) {
+	b, err := os.ReadFile(filepath.Join(dir, hex.EncodeToString(hash)))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	return b, err
+}
+
+// keep writes a document and returns its hash.
+func keep(dir string, b []byte) ([]byte, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, err
+	}
+	hash := sha256.Sum256(b)
+	return hash[:], lightclient.WriteFile(filepath.Join(dir, hex.EncodeToString(hash[:])), b)
+}
+
+// knownProfile returns the profile that an entry names, and false if it is not
+// kept here.
+func knownProfile(dir string, hash []byte) (agent.Profile, bool, error) {
+	if len(hash) != sha256.Size {
+		return agent.Profile{}, false, nil
+	}
+	b, err := document(dir, hash)
+	if b == nil || err != nil {
+		return agent.Profile{}, false, err
+	}
+	p, err := agent.DecodeProfile(b, [32]byte(hash))
+	if err != nil {
+		return p, false, fmt.Errorf("%s: %w", filepath.Join(dir, hex.EncodeToString(hash)), err)
+	}
+	return p, true, nil
+}
+
+// newProfile makes the new profile document from the old one and the flags,
+// keeps it, and returns its hash.
+func (c *call) newProfile(dir string, old []byte) ([]byte, error) {
+	p, known, err := knownProfile(dir, old)
+	switch {
+	case err != nil:
+		return nil, err
+	case !known && len(old) > 0 && (!c.IsSet("display-name") || !c.IsSet("about")):
+		return nil, wire.Errorf(wire.NotFound, "your profile was made on another machine and is not here to be changed: give both --display-name and --about")
+	}
+	p.Version = 1
+	if c.IsSet("display-name") {
+		p.Name = c.String("display-name")
+	}
+	if c.IsSet("about") {
+		p.About = c.String("about")
+	}
+	if err := p.Check(); err != nil {
+		return nil, err
+	}
+	return keep(dir, p.Encode())
+}
+
+// addProfile adds what one's own profile says, if it is kept here.
+func (c *call) addProfile(v *handleView, e namesvc.Entry) error {
+	dir, err := c.profiles(e.Account)
+	if err != nil {
+		return err
+	}
+	p, _, err := knownProfile(dir, e.Records.Profile)
+	v.Name, v.About = p.Name, p.About
+	return err
+}

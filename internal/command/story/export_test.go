@@ -1,0 +1,4 @@
+package story
+
+// Params is for running a story outside of a test.
+var Params = params
