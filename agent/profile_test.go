@@ -14,7 +14,7 @@ func TestProfile_TakesTextOfAllScripts(t *testing.T) {
 	for _, p := range []agent.Profile{
 		{Version: 1},
 		{Version: 1, Name: "Zoë", About: "likes tea\nand rain"},
-		{Version: 1, Name: "علی\u200cرضا", About: "שלום"},                                                          // with a zero-width non-joiner
+		{Version: 1, Name: "علی\u200cرضا", About: "שלום"},                                                     // with a zero-width non-joiner
 		{Version: 1, Name: "👩\u200d🚀 \U0001F3F4\U000E0067\U000E0062\U000E0065\U000E006E\U000E0067\U000E007F"}, // joined, and England's flag
 		{Version: 1, Name: "\u0600١٢"},                                                                        // a sign that stands before a number
 		{Version: 1, Name: strings.Repeat("x", agent.MaxProfileName), About: strings.Repeat("ä", agent.MaxProfileAbout/2)},

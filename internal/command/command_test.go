@@ -23,7 +23,9 @@ var update = commandtest.UpdateFlag()
 func toy(w command.World) *command.Program {
 	return &command.Program{
 		World: w, Name: "toy", Short: "a program for tests", Examples: []string{"toy box open 3"},
-		Common: func() []cli.Flag { return []cli.Flag{&cli.StringFlag{Name: "home", Usage: "keep everything in `FOLDER`"}} },
+		Common: func() []cli.Flag {
+			return []cli.Flag{&cli.StringFlag{Name: "home", Usage: "keep everything in `FOLDER`"}}
+		},
 		Advise: func(err error) string {
 			if wire.CodeOf(err) == wire.Unavailable {
 				return "wait a while"
