@@ -50,10 +50,12 @@ func (d *databases) provide(ctx *cmtcfg.DBContext) (dbm.DB, error) {
 		return db, nil
 	}
 	db, err := cmtcfg.DefaultDBProvider(ctx)
-	if err == nil {
-		d.open[ctx.ID] = db
+	if err != nil {
+		return nil, err
 	}
-	return db, err
+	late := &lateDB{DB: db}
+	d.open[ctx.ID] = late
+	return late, nil
 }
 
 func (d *databases) close() {

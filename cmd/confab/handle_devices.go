@@ -98,7 +98,9 @@ func (c *call) extended(a *acting, _ namesvc.Entry, d namesvc.Devices, _ string)
 	list := agent.Grants(d)
 	for i := range list {
 		if list[i].Key == a.keys.Device.Public() {
-			list[i].Expires = uint64(c.now().AddDate(deviceYears, 0, 0).Unix())
+			// At least a second longer, or a device that has just joined could
+			// not be extended in the same second.
+			list[i].Expires = max(uint64(c.now().AddDate(deviceYears, 0, 0).Unix()), list[i].Expires+1)
 			return namesvc.DeviceList{Devices: list}, nil
 		}
 	}
