@@ -126,13 +126,13 @@ func TestOpen_RefusesFoldersThatDoNotFit(t *testing.T) {
 		kind  wire.Code
 		want  string
 	}{
-		{"genesis of another chain", take(other.Home(0), "genesis.json"), wire.Internal, "belongs to chain"},
+		{"genesis of another chain", take(other.Home(0), "genesis.json"), wire.Conflict, "belongs to chain"},
 		{"genesis edited", replace("genesis.json", `"daily": 2000`, `"daily": 2001`), wire.Conflict, "is not the one that this folder's chain"},
 		{"genesis with another time", replace("genesis.json", `"genesis_time": "2`, `"genesis_time": "1`), wire.Conflict, "is not the one that this folder's chain"},
 		{"genesis with foreign consensus parameters", replace("genesis.json", `"max_gas": "-1"`, `"max_gas": "7"`), wire.Invalid, "consensus parameters are not confab's"},
 		{"genesis cut short", replace("genesis.json", `"app_hash"`, ``), wire.Invalid, "genesis.json"},
 		{"no genesis", remove("genesis.json"), wire.NotFound, "put the network's genesis file there"},
-		{"state of another chain", take(other.Home(0), "data/state"), wire.Internal, "belongs to chain"},
+		{"state of another chain", take(other.Home(0), "data/state"), wire.Conflict, "belongs to chain"},
 		{"blocks of another chain", take(other.Home(0), "data/comet"), wire.Conflict, "is not the one that this folder's chain"},
 		{"no blocks", remove("data/comet"), wire.Conflict, "they are not of one moment"},
 		{"older blocks", take(earlier, "data/comet"), wire.Conflict, "they are not of one moment"},
@@ -225,7 +225,7 @@ func TestOpen_OneProcessPerFolderAndPort(t *testing.T) {
 	n := alone(t)
 	home := n.Home(0)
 	_, err := openHome(home)
-	if err == nil || !strings.Contains(err.Error(), "another process is using this folder") {
+	if wire.CodeOf(err) != wire.Unavailable || !strings.Contains(err.Error(), "another process is using this folder") {
 		t.Errorf("a second one in the same folder: %v", err)
 	}
 	// Another folder, the same port.

@@ -14,6 +14,7 @@ import (
 
 	cmtcfg "github.com/cometbft/cometbft/config"
 	cmtnode "github.com/cometbft/cometbft/node"
+	"github.com/cometbft/cometbft/p2p"
 	cmttypes "github.com/cometbft/cometbft/types"
 
 	"github.com/confab-chat/confab/chain"
@@ -136,6 +137,15 @@ func (n *Node) PeerAddr() string {
 	return string(n.comet.NodeInfo().ID()) + "@" + strings.TrimPrefix(n.comet.Config().P2P.ListenAddress, "tcp://")
 }
 
+// Drop ends the connection to a peer, by its id. One that the configuration
+// names is dialled again.
+func (n *Node) Drop(peer string) {
+	s := n.comet.Switch()
+	if p := s.Peers().Get(p2p.ID(peer)); p != nil {
+		s.StopPeerForError(p, "dropped")
+	}
+}
+
 // Genesis returns the chain's genesis file.
 func (n *Node) Genesis() *cmttypes.GenesisDoc { return n.comet.GenesisDoc() }
 
@@ -151,6 +161,10 @@ func (n *Node) fail(err error) {
 	})
 }
 
+// stopPatience is how long requests under way may take to end: none waits any
+// more, but connections on which nothing was asked yet hold a server up.
+const stopPatience = 2 * time.Second
+
 // Stop ends the validator: first the door, then consensus, then the store. What
 // was committed is durable. It may be called more than once.
 func (n *Node) Stop() error { return n.stopped() }
@@ -160,7 +174,7 @@ func (n *Node) stop() error {
 		n.leave()
 	}
 	if n.server != nil {
-		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), stopPatience)
 		defer cancel()
 		if err := n.server.Shutdown(ctx); err != nil {
 			n.server.Close()

@@ -3,6 +3,7 @@ package store
 import (
 	"bytes"
 	"slices"
+	"sync"
 	"sync/atomic"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -16,7 +17,7 @@ import (
 // each commit, and a reader finds in it what it needs or the page is on disk.
 // Reading takes no lock.
 type pageCache struct {
-	pages [cachedPages]atomic.Pointer[[]pageVersion] // nil: no version at all
+	pages [cachedPages]atomic.Pointer[[]version] // nil: no version at all
 	// written has what the last commits wrote, to be trimmed when its turn comes.
 	written [cachedHeights][]statetree.PageID
 }
@@ -34,14 +35,14 @@ const cachedPages = 1 + 16 + 16*16 + 16*16*16 + 16*16*16*16
 // before.
 const cachedHeights = 8
 
-// A pageVersion is a page as a height wrote it.
-type pageVersion struct {
+// A version is a page or value as a height wrote it.
+type version struct {
 	height uint64
 	data   []byte // nil: deleted
 }
 
 // slot returns where a page is held, or nil if its depth is not.
-func (c *pageCache) slot(id statetree.PageID) *atomic.Pointer[[]pageVersion] {
+func (c *pageCache) slot(id statetree.PageID) *atomic.Pointer[[]version] {
 	if id.Depth() > cachedDepth {
 		return nil
 	}
@@ -53,21 +54,21 @@ func (c *pageCache) slot(id statetree.PageID) *atomic.Pointer[[]pageVersion] {
 }
 
 // get returns the version of a page as of height. It is ok if the cache knows.
-func (c *pageCache) get(id statetree.PageID, height uint64) (at uint64, data []byte, ok bool) {
+func (c *pageCache) get(id statetree.PageID, height uint64) (v version, ok bool) {
 	slot := c.slot(id)
 	if slot == nil {
-		return 0, nil, false
+		return version{}, false
 	}
 	versions := slot.Load()
 	if versions == nil {
-		return 0, nil, true
+		return version{}, true
 	}
 	for _, v := range *versions {
 		if v.height <= height {
-			return v.height, v.data, true
+			return v, true
 		}
 	}
-	return 0, nil, false
+	return version{}, false
 }
 
 // commit adds the pages that a height wrote. Only one goroutine may do so.
@@ -82,7 +83,7 @@ func (c *pageCache) commit(height uint64, writes []statetree.PageWrite) {
 		if slot == nil {
 			continue
 		}
-		versions := []pageVersion{{height, w.Data}}
+		versions := []version{{height, w.Data}}
 		if old := slot.Load(); old != nil {
 			versions = append(versions, *old...)
 		}
@@ -128,7 +129,58 @@ func (c *pageCache) fill(db *pebble.DB) error {
 		if len(data) == 0 {
 			data = nil
 		}
-		c.slot(id).Store(&[]pageVersion{{height, bytes.Clone(data)}})
+		c.slot(id).Store(&[]version{{height, bytes.Clone(data)}})
 	}
 	return it.Error()
+}
+
+// A valueCache holds values in their newest versions: those read in the newest
+// state, which is what whoever changes a value does before, and those that
+// blocks wrote. A database of versions is slow to tell the newest one, since it
+// looks for it on all its levels.
+//
+// It has two generations. What is used goes into the younger one; when that is
+// full it becomes the older one, and what was in the older one and not used
+// since is forgotten.
+type valueCache struct {
+	limit int // bytes in the younger generation
+
+	mu             sync.Mutex
+	younger, older map[statetree.Key]version
+	size           int // of the younger generation
+}
+
+// valueOverhead is about what an entry takes in memory beside the value.
+const valueOverhead = 120
+
+func newValueCache(bytes int64) *valueCache {
+	return &valueCache{limit: int(bytes / 2), younger: make(map[statetree.Key]version)}
+}
+
+// get returns the version of a value as of height. It is ok if the cache knows.
+func (c *valueCache) get(key *statetree.Key, height uint64) (v version, ok bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if v, ok = c.younger[*key]; !ok {
+		if v, ok = c.older[*key]; !ok {
+			return version{}, false
+		}
+		c.putLocked(key, v)
+	}
+	return v, v.height <= height
+}
+
+// put adds what is the newest version of a value, or takes the place of it.
+func (c *valueCache) put(key *statetree.Key, v version) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.putLocked(key, v)
+}
+
+func (c *valueCache) putLocked(key *statetree.Key, v version) {
+	if c.size >= c.limit {
+		c.older, c.younger, c.size = c.younger, make(map[statetree.Key]version), 0
+	}
+	c.younger[*key] = v
+	c.size += len(v.data) + valueOverhead
 }

@@ -15,11 +15,11 @@ import (
 // ErrDamaged reports a store whose contents contradict one another.
 var ErrDamaged = errors.New("store is damaged")
 
-// Check reads the whole store and compares it with itself, at every height it
-// keeps: that the values give the root and exactly the pages stored, and that
-// each version stored is one that a kept height can see. The error is of kind
-// [ErrDamaged] or [statetree.ErrCorrupt] and says what contradicts what;
-// otherwise it is one of reading.
+// Check reads the whole store from its disk and compares it with itself, at
+// every height it keeps: that the values give the root and exactly the pages
+// stored, and that each version stored is one that a kept height can see. The
+// error is of kind [ErrDamaged] or [statetree.ErrCorrupt] and says what
+// contradicts what; otherwise it is one of reading.
 //
 // It builds the tree of the oldest height of the window and of each older marked
 // one, and from the oldest on makes each block anew. Blocks may go on meanwhile.
@@ -36,10 +36,8 @@ func (s *Store) Check() error {
 	if r.height == 0 {
 		return nil
 	}
-	for _, h := range append(kept.marked, kept.oldest) {
-		if h > kept.oldest {
-			continue
-		}
+	before, _ := slices.BinarySearch(kept.marked, kept.oldest)
+	for _, h := range append(kept.marked[:before], kept.oldest) {
 		at := Reader{store: s, view: r.view, height: h, root: kept.roots[h]}
 		if err := at.checkTree(); err != nil {
 			return fmt.Errorf("check store at height %d: %w", h, err)
@@ -66,11 +64,12 @@ func (s *Store) pin() (*Reader, heights, error) {
 
 // checkTree builds the tree as of one height from its values.
 func (r *Reader) checkTree() error {
-	c, err := r.view.cursor(&r.store.pages, r.height)
+	c, err := r.store.cursor(r.view, r.height)
 	if err != nil {
 		return err
 	}
 	defer c.close()
+	c.direct = true
 	pages := 0
 	builder := statetree.NewBuilder(func(id statetree.PageID, want []byte) error {
 		pages++
@@ -108,16 +107,18 @@ type written struct {
 
 // checkBlock makes the block above a height anew, from the values it wrote.
 func (r *Reader) checkBlock(height uint64, root, next [32]byte, block written) error {
-	before, err := r.view.cursor(&r.store.pages, height)
+	before, err := r.store.cursor(r.view, height)
 	if err != nil {
 		return err
 	}
 	defer before.close()
-	after, err := r.view.cursor(&r.store.pages, height+1)
+	before.direct = true
+	after, err := r.store.cursor(r.view, height+1)
 	if err != nil {
 		return err
 	}
 	defer after.close()
+	after.direct = true
 	changes := make([]statetree.Change, len(block.values))
 	for i, key := range block.values {
 		value, err := after.Get(key)
@@ -225,6 +226,9 @@ func (r *Reader) checkSpace(it *pebble.Iterator, space byte, kept heights, waiti
 		value, err := it.ValueAndErr()
 		if err != nil {
 			return err
+		}
+		if r.view.isShut() {
+			return ErrClosed
 		}
 		deleted, replaced = len(value) == 0, height
 	}

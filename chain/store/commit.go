@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"cmp"
 	"fmt"
 
@@ -33,7 +34,7 @@ func (s *Store) Prepare(height uint64, changes []statetree.Change) (*Prepared, e
 	if height == 0 || base.Height > 0 && height != base.Height+1 {
 		return nil, fmt.Errorf("prepare height %d: the newest is %d", height, base.Height)
 	}
-	c, err := v.cursor(&s.pages, base.Height)
+	c, err := s.cursor(v, base.Height)
 	if err != nil {
 		return nil, fmt.Errorf("prepare height %d: %w", height, err)
 	}
@@ -61,15 +62,11 @@ func (p *Prepared) findOverwritten(c *cursor) error {
 		p.overwritten = append(p.overwritten, c.seen[id])
 	}
 	for i := range p.delta.Values {
-		key := &p.delta.Values[i].Key
-		at, ok := c.view.writtenAt(*key)
-		if !ok {
-			var err error
-			if at, _, err = c.value(key); err != nil {
-				return err
-			}
+		v, _, err := c.value(&p.delta.Values[i].Key)
+		if err != nil {
+			return err
 		}
-		p.overwritten = append(p.overwritten, at)
+		p.overwritten = append(p.overwritten, v.height)
 	}
 	return nil
 }
@@ -92,12 +89,13 @@ type Also struct {
 	Release []uint64
 }
 
-// Commit writes the block, durably, in one atomic batch. After an error that is
-// not [ErrBroken] nothing is written and nothing has changed.
+// Commit writes the block, durably, in one atomic batch. After an error the
+// store is as it was.
 //
 // Errors: [ErrStale] if the newest state is no longer the one that the block was
 // prepared on; [ErrGone] or [ErrNotYet] for a height to keep; [ErrBroken] if the
-// disk failed: whether the block is durable shows when the store is opened again.
+// disk failed: then it shows when the store is opened again whether the block is
+// durable nevertheless.
 func (p *Prepared) Commit(also Also) error {
 	s := p.store
 	s.writing.Lock()
@@ -106,22 +104,25 @@ func (p *Prepared) Commit(also Also) error {
 		return fmt.Errorf("commit height %d: %w", p.height, err)
 	}
 	b := &block{Prepared: p, batch: s.db.NewBatch(), kept: s.kept.clone()}
-	defer b.batch.Close()
 	if err := b.fill(also); err != nil {
+		b.batch.Close()
 		return fmt.Errorf("commit height %d: %w", p.height, err)
 	}
-	if err := s.apply(b.batch); err != nil {
+	if err := guard(func() error { return s.db.Apply(b.batch, pebble.Sync) }); err != nil {
+		// The batch is left to the database, which may still be reading it.
 		s.mu.Lock()
-		s.broken = err
+		s.broken = fmt.Errorf("%w: %w; check the disk and start again", ErrBroken, err)
 		s.mu.Unlock()
-		return fmt.Errorf("commit height %d: %w", p.height, err)
+		return fmt.Errorf("commit height %d: %w", p.height, s.broken)
 	}
-	s.pages.commit(p.height, p.delta.Pages)
-	return s.advance(State{Height: p.height, Root: p.delta.Root}, b.kept)
+	b.batch.Close()
+	s.advance(p, b.kept)
+	return nil
 }
 
 // writable reports why the store takes no block on this state now, if so.
 func (s *Store) writable(base State) error {
+	behind := s.background.err()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
@@ -129,8 +130,8 @@ func (s *Store) writable(base State) error {
 		return ErrClosed
 	case s.broken != nil:
 		return s.broken
-	case s.background.err() != nil:
-		return fmt.Errorf("%w: %w", ErrBroken, s.background.err())
+	case behind != nil:
+		return fmt.Errorf("%w: %w", ErrBroken, behind)
 	case s.state != base:
 		return fmt.Errorf("%w: it was made for height %d, the newest is %d", ErrStale, base.Height+1, s.state.Height)
 	}
@@ -138,29 +139,19 @@ func (s *Store) writable(base State) error {
 }
 
 // advance makes what was written the newest state.
-func (s *Store) advance(state State, kept heights) error {
+func (s *Store) advance(p *Prepared, kept heights) {
+	s.pages.commit(p.height, p.delta.Pages)
 	s.mu.Lock()
+	for i := range p.delta.Values {
+		c := &p.delta.Values[i]
+		s.values.put(&c.Key, version{p.height, bytes.Clone(c.Value)})
+	}
 	old := s.newest
-	s.state, s.kept = state, kept
+	s.state, s.kept = State{Height: p.height, Root: p.delta.Root}, kept
 	s.newest = newView(s.db)
 	s.views[s.newest] = true
 	s.mu.Unlock()
-	return s.drop(old)
-}
-
-// apply writes a batch and waits until it is durable. Pebble has no way to
-// report that this failed but its logger's Fatalf; see [pebbleLogger].
-func (s *Store) apply(batch *pebble.Batch) (err error) {
-	defer func() {
-		switch cause := recover().(type) {
-		case nil:
-		case fatalError:
-			err = fmt.Errorf("%w: %w; check the disk and start again", ErrBroken, cause)
-		default:
-			panic(cause)
-		}
-	}()
-	return s.db.Apply(batch, pebble.Sync)
+	s.drop(old)
 }
 
 // A block is a Prepared on its way into the database.

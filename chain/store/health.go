@@ -66,13 +66,27 @@ func (h *health) listener() *pebble.EventListener {
 // relies on it not to return.
 type pebbleLogger struct{ logger *slog.Logger }
 
-// fatalError is what Fatalf panics with. In the goroutine of a commit, that is
-// for a log that cannot be written, [Store.apply] makes an error of it. In the
+// fatalError is what Fatalf panics with. Where the database was called, say with
+// a block for a log that cannot be written, guard makes an error of it. In the
 // background, where the list of tables cannot be written, it ends the process,
 // which loses nothing: the folder opens again at the last commit.
 type fatalError string
 
 func (e fatalError) Error() string { return string(e) }
+
+// guard calls the database.
+func guard(f func() error) (err error) {
+	defer func() {
+		switch cause := recover().(type) {
+		case nil:
+		case fatalError:
+			err = cause
+		default:
+			panic(cause)
+		}
+	}()
+	return f()
+}
 
 func (l pebbleLogger) Infof(format string, args ...any) { l.log(slog.LevelDebug, format, args) }
 

@@ -21,9 +21,9 @@ const format = 1
 
 // Sizes in the database.
 const (
-	// defaultCache holds the values of 100,000 names in the versions of a busy
-	// window.
-	defaultCache = 128 << 20
+	// defaultCache holds the values of 100,000 names, and the blocks that have
+	// them in the versions of a busy window.
+	defaultCache = 192 << 20
 	// memTable takes some dozens of full blocks, so that what they write is
 	// sorted in memory before it goes to disk. It is allocated as it fills.
 	memTable = 64 << 20
@@ -54,7 +54,7 @@ const maxRecord = 256
 
 // Open opens the store in a folder, or makes one there if it holds none. It
 // fails if another process has it open, if it belongs to another chain, or if a
-// newer version of the program wrote it.
+// newer version of the program wrote it; these errors have kinds of package wire.
 func Open(dir string, o Options) (*Store, error) {
 	if o.Chain == "" || len(o.Chain) > maxChain {
 		return nil, fmt.Errorf("open store %s: the chain's id must have 1 to %d bytes", dir, maxChain)
@@ -78,12 +78,14 @@ func Open(dir string, o Options) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open store %s: %w", dir, err)
 	}
-	if err = s.identify(o.Chain); err == nil {
+	if err = guard(func() error { return s.identify(o.Chain) }); err == nil {
 		err = s.load()
 	}
 	if err != nil {
-		s.db.Close()
-		s.lock.Close()
+		if broken := fatalError(""); !errors.As(err, &broken) { // else it cannot be closed
+			guard(s.db.Close)
+			s.lock.Close()
+		}
 		return nil, fmt.Errorf("open store %s: %w", dir, err)
 	}
 	s.newest = newView(s.db)
@@ -103,7 +105,7 @@ func lockFolder(dir string, o Options) (*pebble.Lock, error) {
 	if pathError := (*fs.PathError)(nil); errors.As(err, &pathError) {
 		return nil, err // the file cannot be opened at all
 	}
-	return nil, fmt.Errorf("another process is using this folder (%w): stop it, or give this one a folder of its own", err)
+	return nil, wire.Errorf(wire.Unavailable, "another process is using this folder (%w): stop it, or give this one a folder of its own", err)
 }
 
 func openDatabase(dir string, o Options) (*Store, error) {
@@ -113,7 +115,7 @@ func openDatabase(dir string, o Options) (*Store, error) {
 	}
 	background := &health{logger: o.Logger}
 	options := &pebble.Options{
-		CacheSize:          o.CacheBytes,
+		CacheSize:          o.CacheBytes - o.CacheBytes/3,
 		Comparer:           newComparer(),
 		EventListener:      background.listener(),
 		FormatMajorVersion: pebble.FormatTableFormatV6,
@@ -126,11 +128,15 @@ func openDatabase(dir string, o Options) (*Store, error) {
 		options.Levels[i].FilterPolicy = bloom.FilterPolicy(bloomBits)
 		options.Levels[i].IndexBlockSize = indexBlock
 	}
-	db, err := pebble.Open(dir, options)
+	var db *pebble.DB
+	err = guard(func() (err error) {
+		db, err = pebble.Open(dir, options)
+		return err
+	})
 	if err != nil {
 		lock.Close()
 		if strings.Contains(err.Error(), "comparer name") {
-			err = fmt.Errorf("it holds the database of another program: use another folder (%w)", err)
+			err = wire.Errorf(wire.Conflict, "it holds the database of another program: use another folder (%w)", err)
 		}
 		return nil, err
 	}
@@ -138,6 +144,7 @@ func openDatabase(dir string, o Options) (*Store, error) {
 		db:         db,
 		lock:       lock,
 		background: background,
+		values:     newValueCache(o.CacheBytes / 3),
 		views:      make(map[*view]bool),
 		kept:       heights{roots: make(map[uint64][32]byte)},
 	}, nil
@@ -156,7 +163,7 @@ func (s *Store) identify(chain string) error {
 	}
 	defer closer.Close()
 	if len(b) > 0 && b[0] > format {
-		return fmt.Errorf("a newer program wrote it: it has format %d, this one knows %d; upgrade the program", b[0], format)
+		return wire.Errorf(wire.Stale, "a newer program wrote it: it has format %d, this one knows %d; upgrade the program", b[0], format)
 	}
 	if len(b) == 0 || b[0] < format {
 		return errors.New("its identity record is damaged")
@@ -166,7 +173,7 @@ func (s *Store) identify(chain string) error {
 		return fmt.Errorf("its identity record is damaged: %w", err)
 	}
 	if id.Chain != chain {
-		return fmt.Errorf("it belongs to chain %q, not to %q: use the folder of %q, or a new one", id.Chain, chain, chain)
+		return wire.Errorf(wire.Conflict, "it belongs to chain %q, not to %q: use the folder of %q, or a new one", id.Chain, chain, chain)
 	}
 	return nil
 }

@@ -37,11 +37,10 @@ func (s *Store) At(height uint64) (*Reader, error) {
 	return &Reader{store: s, view: s.newest, height: height, root: root}, nil
 }
 
-// Close ends the use of the Reader.
+// Close ends the use of the Reader. It returns nil, also when it is repeated.
 func (r *Reader) Close() error {
-	var err error
-	r.once.Do(func() { err = r.store.drop(r.view) })
-	return err
+	r.once.Do(func() { r.store.drop(r.view) })
+	return nil
 }
 
 // Height returns the height that the Reader is of.
@@ -53,7 +52,7 @@ func (r *Reader) Root() [32]byte { return r.root }
 // Get returns the value of a key, nil if it has none. It is a [statetree.Store]
 // together with Page.
 func (r *Reader) Get(key statetree.Key) ([]byte, error) {
-	c, err := r.view.cursor(&r.store.pages, r.height)
+	c, err := r.store.cursor(r.view, r.height)
 	if err != nil {
 		return nil, fmt.Errorf("read key %s: %w", key, err)
 	}
@@ -64,7 +63,7 @@ func (r *Reader) Get(key statetree.Key) ([]byte, error) {
 
 // Page returns a page of the tree, nil if there is none.
 func (r *Reader) Page(id statetree.PageID) ([]byte, error) {
-	c, err := r.view.cursor(&r.store.pages, r.height)
+	c, err := r.store.cursor(r.view, r.height)
 	if err != nil {
 		return nil, fmt.Errorf("read page %s: %w", id, err)
 	}
@@ -76,7 +75,7 @@ func (r *Reader) Page(id statetree.PageID) ([]byte, error) {
 // Prove returns the proof of what the tree says of a key: that it has the value
 // that Get returns, or none.
 func (r *Reader) Prove(key statetree.Key) (statetree.Proof, error) {
-	c, err := r.view.cursor(&r.store.pages, r.height)
+	c, err := r.store.cursor(r.view, r.height)
 	if err != nil {
 		return statetree.Proof{}, fmt.Errorf("prove key %s: %w", key, err)
 	}

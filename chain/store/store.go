@@ -38,8 +38,9 @@ var (
 type Options struct {
 	// Chain is the id of the chain that the folder is for.
 	Chain string
-	// CacheBytes is the memory for what was read from disk; 0 means 128 MiB.
-	// The upper pages of the tree are held beside it.
+	// CacheBytes is the memory for what was read, a third of it for values, the
+	// rest for blocks of the database; 0 means 192 MiB. The upper pages of the
+	// tree are held beside it.
 	CacheBytes int64
 	// Logger takes what the database has to say; nil discards it.
 	Logger *slog.Logger
@@ -62,6 +63,7 @@ type Store struct {
 	lock       *pebble.Lock
 	background *health
 	pages      pageCache
+	values     *valueCache
 	writing    sync.Mutex // held while a block is written
 
 	mu     sync.Mutex
@@ -82,22 +84,35 @@ func (s *Store) State() State {
 
 // Get returns the value of a key in the newest state, nil if it has none.
 func (s *Store) Get(key statetree.Key) ([]byte, error) {
-	v, state, err := s.hold()
+	view, state, err := s.hold()
 	if err != nil {
 		return nil, fmt.Errorf("read key %s: %w", key, err)
 	}
-	defer s.drop(v)
-	c, err := v.cursor(&s.pages, state.Height)
+	defer s.drop(view)
+	c, err := s.cursor(view, state.Height)
 	if err != nil {
 		return nil, fmt.Errorf("read key %s: %w", key, err)
 	}
 	defer c.close()
-	at, data, err := c.value(&key)
+	v, cached, err := c.value(&key)
 	if err != nil {
 		return nil, err
 	}
-	v.wrote(key, at)
-	return bytes.Clone(data), nil
+	if !cached {
+		v.data = bytes.Clone(v.data)
+		s.remember(view, &key, v)
+	}
+	return bytes.Clone(v.data), nil
+}
+
+// remember puts a value into the cache that was read in this view, unless a
+// block has been committed since, which may have changed it.
+func (s *Store) remember(read *view, key *statetree.Key, v version) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.newest == read {
+		s.values.put(key, v)
+	}
 }
 
 // Heights returns the heights that can be read: all from oldest to newest, and
@@ -120,14 +135,12 @@ func (s *Store) hold() (*view, State, error) {
 }
 
 // drop ends the caller's use of a view.
-func (s *Store) drop(v *view) error {
+func (s *Store) drop(v *view) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	last, err := v.leave()
-	if last {
+	if v.leave() {
 		delete(s.views, v)
 	}
-	return err
 }
 
 // Close ends the use of the folder. Readers that are still open fail with
@@ -144,17 +157,15 @@ func (s *Store) Close() error {
 	views, broken := s.views, s.broken
 	s.views = nil
 	s.mu.Unlock()
-	var errs []error
 	for v := range views {
-		errs = append(errs, v.close())
+		v.close()
 	}
 	if broken != nil {
 		// Pebble cannot be closed in order after a failed commit. The folder
 		// stays locked until the process ends, which it should.
 		return fmt.Errorf("close store: %w", broken)
 	}
-	errs = append(errs, s.db.Close(), s.lock.Close())
-	if err := errors.Join(errs...); err != nil {
+	if err := errors.Join(guard(s.db.Close), s.lock.Close()); err != nil {
 		return fmt.Errorf("close store: %w", err)
 	}
 	return nil

@@ -20,21 +20,14 @@ type view struct {
 	out   int // iterators in use
 	users int // the store and Readers
 	shut  bool
-	// written has, of values read in the newest state, the heights that wrote
-	// them: whoever changes a value has read it, and a commit asks for that.
-	written map[statetree.Key]uint64
 }
 
 // maxIdle bounds the iterators that a view keeps for the next reader. More than
 // this many at once means far more readers than cores.
 const maxIdle = 64
 
-// maxWritten bounds what a view remembers: more than the values that a block of
-// 2 MiB can change.
-const maxWritten = 1 << 14
-
 func newView(db *pebble.DB) *view {
-	v := &view{snap: db.NewSnapshot(), users: 1, written: make(map[statetree.Key]uint64)}
+	v := &view{snap: db.NewSnapshot(), users: 1}
 	v.quiet.L = &v.mu
 	return v
 }
@@ -47,37 +40,39 @@ func (v *view) join() {
 }
 
 // leave takes a user away. The last one closes the view.
-func (v *view) leave() (last bool, err error) {
+func (v *view) leave() (last bool) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if v.users--; v.users > 0 {
-		return false, nil
+		return false
 	}
-	return true, v.closeLocked()
+	v.closeLocked()
+	return true
 }
 
 // close closes the view under its users, once they have handed back their
 // iterators. What they ask for afterwards is ErrClosed.
-func (v *view) close() error {
+func (v *view) close() {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	err := v.closeLocked()
+	v.closeLocked()
 	for v.out > 0 {
 		v.quiet.Wait()
 	}
-	return err
 }
 
-func (v *view) closeLocked() error {
+// closeLocked lets go of the database. Closing an iterator repeats the error of
+// its last read, which the reader has seen; a snapshot has none.
+func (v *view) closeLocked() {
 	if v.shut {
-		return nil
+		return
 	}
 	v.shut = true
 	for _, it := range v.idle {
-		it.Close() // repeats the error of the last read, which its reader has seen
+		it.Close()
 	}
 	v.idle = nil
-	return v.snap.Close()
+	v.snap.Close()
 }
 
 func (v *view) isShut() bool {
@@ -107,23 +102,6 @@ func (v *view) iterator() (*pebble.Iterator, error) {
 	return it, nil
 }
 
-// wrote remembers the height that wrote the newest version of a value.
-func (v *view) wrote(key statetree.Key, height uint64) {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	if len(v.written) < maxWritten {
-		v.written[key] = height
-	}
-}
-
-// writtenAt returns what wrote was told.
-func (v *view) writtenAt(key statetree.Key) (height uint64, ok bool) {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	height, ok = v.written[key]
-	return height, ok
-}
-
 func (v *view) release(it *pebble.Iterator) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -140,69 +118,72 @@ func (v *view) release(it *pebble.Iterator) {
 // A cursor reads pages and values as of one height. It is for one goroutine, and
 // what it returns is good until its next read.
 type cursor struct {
-	it     *pebble.Iterator
+	store  *Store
 	view   *view
-	pages  *pageCache
 	height uint64
+	it     *pebble.Iterator
 	buf    []byte
+	direct bool // read past the caches
 	// seen collects the heights of the pages read, if it is not nil.
 	seen map[statetree.PageID]uint64
 }
 
-func (v *view) cursor(pages *pageCache, height uint64) (*cursor, error) {
+// cursor returns a cursor on a view, to be closed.
+func (s *Store) cursor(v *view, height uint64) (*cursor, error) {
 	it, err := v.iterator()
 	if err != nil {
 		return nil, err
 	}
-	return &cursor{it: it, view: v, pages: pages, height: height}, nil
+	return &cursor{store: s, view: v, height: height, it: it}, nil
 }
 
 func (c *cursor) close() { c.view.release(c.it) }
 
 // Page implements [statetree.Store].
 func (c *cursor) Page(id statetree.PageID) ([]byte, error) {
-	at, data, ok := c.pages.get(id, c.height)
-	if !ok {
+	v, ok := c.store.pages.get(id, c.height)
+	if !ok || c.direct {
 		var err error
 		c.buf = appendPagePrefix(c.buf[:0], id)
-		if at, data, err = c.version(); err != nil {
+		if v, err = c.read(); err != nil {
 			return nil, fmt.Errorf("page %s as of height %d: %w", id, c.height, err)
 		}
 	}
 	if c.seen != nil {
-		c.seen[id] = at
+		c.seen[id] = v.height
 	}
-	return data, nil
+	return v.data, nil
 }
 
 // Get implements [statetree.Store].
 func (c *cursor) Get(key statetree.Key) ([]byte, error) {
-	_, data, err := c.value(&key)
-	return data, err
+	v, _, err := c.value(&key)
+	return v.data, err
 }
 
-// value returns a value as of the cursor's height and the height that wrote it.
-func (c *cursor) value(key *statetree.Key) (at uint64, data []byte, err error) {
-	c.buf = appendValuePrefix(c.buf[:0], key)
-	at, data, err = c.version()
-	if err != nil {
-		return 0, nil, fmt.Errorf("value of key %s as of height %d: %w", key, c.height, err)
+// value returns a value as of the cursor's height, and whether it was cached.
+func (c *cursor) value(key *statetree.Key) (v version, cached bool, err error) {
+	if v, cached = c.store.values.get(key, c.height); cached && !c.direct {
+		return v, true, nil
 	}
-	return at, data, nil
+	c.buf = appendValuePrefix(c.buf[:0], key)
+	if v, err = c.read(); err != nil {
+		return version{}, false, fmt.Errorf("value of key %s as of height %d: %w", key, c.height, err)
+	}
+	return v, false, nil
 }
 
-// version returns the version as of the cursor's height of the page or value
-// whose prefix is in buf, and the height that wrote it; nil where there is none
-// or it is deleted, height 0 where there is none.
-func (c *cursor) version() (height uint64, data []byte, err error) {
+// read reads the version as of the cursor's height of the page or value whose
+// prefix is in buf. It has no data if it says "deleted", and no height either if
+// there is none at all.
+func (c *cursor) read() (v version, err error) {
 	c.buf = appendVersion(c.buf, c.height)
 	if !c.it.SeekPrefixGE(c.buf) {
-		return 0, nil, c.it.Error()
+		return version{}, c.it.Error()
 	}
-	_, height = splitVersion(c.it.Key())
-	data, err = c.it.ValueAndErr()
-	if len(data) == 0 {
-		data = nil
+	_, v.height = splitVersion(c.it.Key())
+	if v.data, err = c.it.ValueAndErr(); len(v.data) == 0 {
+		v.data = nil
 	}
-	return height, data, err
+	return v, err
 }

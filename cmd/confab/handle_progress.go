@@ -53,7 +53,7 @@ func (c *call) watch(what string) *watch {
 func (w *watch) tellSilence() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.line.Keep("wait      no news for %v: is the network running? Ctrl-C stops, and nothing is lost", silence)
+	w.line.Keep("wait      no news for %v: is the network running? Ctrl-C stops this, and nothing is lost", silence)
 }
 
 // report takes progress: on a terminal it is one line that changes, elsewhere a

@@ -65,7 +65,7 @@ func registerHandle(c *call) error {
 	v := viewHandle(r.Meaning)
 	v.proven(r.Proof)
 	if len(v.Concierges) == 0 && v.Service == nil {
-		c.Say("%v is yours until %s; choose a concierge to keep it longer: confab handle set-concierge HANDLE", h, v.Expires.Format(time.DateOnly))
+		c.Say("%v is yours until %s; choose a concierge to keep it longer: confab handle set-concierge CONCIERGE", h, v.Expires.Format(time.DateOnly))
 	}
 	return c.Print(v, v.write)
 }

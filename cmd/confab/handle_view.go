@@ -199,7 +199,7 @@ func (v handleView) writeRecords(w io.Writer) {
 		for _, p := range s.Peers {
 			command.Row(w, "peer", p)
 		}
-		command.Row(w, "key", s.Key)
+		command.Row(w, "server key", s.Key)
 		if s.Consent {
 			command.Row(w, "serves", "only accounts that it has accepted")
 		}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"flag"
 	"fmt"
 	"io"
 	"net/http"
@@ -32,6 +33,11 @@ import (
 
 // TestMain gives stories the program: in them, confab is this test binary.
 func TestMain(m *testing.M) {
+	// Stories spend their time waiting for blocks, not computing: more of them
+	// than there are cores can run at once.
+	if err := flag.Set("test.parallel", "8"); err != nil {
+		panic(err)
+	}
 	testscript.Main(m, map[string]func(){"confab": func() {
 		e := systemEnv()
 		// Stories have no secrets to protect, and many passphrases.

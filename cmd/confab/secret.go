@@ -49,6 +49,7 @@ func (c *call) newPassphrase(flag, prompt string) ([]byte, error) {
 	if c.person == nil {
 		return nil, c.noTerminal(flag)
 	}
+	c.Say("choose a passphrase of at least %d characters; a few random words are easy to keep", minPassphrase)
 	for range tries {
 		first, err := c.person.askHidden(prompt + ": ")
 		if err != nil {

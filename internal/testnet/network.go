@@ -112,10 +112,29 @@ func (n *Network) StopOne(i int) error {
 	return n.Nodes[i].Stop()
 }
 
+// forget makes the other validators drop validator i, which is stopped. CometBFT
+// leaves connections open that came in while it stopped; the end of a process
+// would close them, and as long as they are open no other one is let in.
+func (n *Network) forget(i int) error {
+	id, err := node.LoadIdentity(n.homes[i])
+	if err != nil {
+		return err
+	}
+	for j, v := range n.Nodes {
+		if j != i && !n.down[j] {
+			v.Drop(id.PeerID)
+		}
+	}
+	return nil
+}
+
 // StartOne starts validator i again, from its folder, which the caller may have
 // changed meanwhile, on the ports it had. It does not wait for it to catch up:
 // see WaitHeight.
 func (n *Network) StartOne(i int) error {
+	if err := n.forget(i); err != nil {
+		return err
+	}
 	v, err := n.open(i)
 	if err != nil {
 		return err

@@ -26,6 +26,11 @@ func ParsePin(text string) (Pin, error) {
 	if len(parts[0]) == 0 || len(parts[0]) > MaxChainID {
 		return bad("its chain id is empty or too long")
 	}
+	// The law's rule for chain ids, so that what is printed or becomes the name
+	// of a file has no character that means something there.
+	if strings.Trim(parts[0], "abcdefghijklmnopqrstuvwxyz0123456789-") != "" {
+		return bad("its chain id has other characters than a to z, 0 to 9 and -")
+	}
 	height, err := strconv.ParseUint(parts[1], 10, 63)
 	if err != nil || height == 0 || strconv.FormatUint(height, 10) != parts[1] {
 		return bad("its height is no number above 0")

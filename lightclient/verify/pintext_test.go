@@ -23,6 +23,8 @@ func TestParsePin_ReadsWhatStringWritesAndNothingElse(t *testing.T) {
 		"a part more":      text + ":1",
 		"no chain":         text[len("confab-test-1"):],
 		"long chain":       strings.Repeat("x", 51) + text[len("confab-test-1"):],
+		"a path as chain":  "confab/../x" + text[len("confab-test-1"):],
+		"capital in chain": "Confab" + text[len("confab"):],
 		"height zero":      strings.Replace(text, "1234", "0", 1),
 		"height with zero": strings.Replace(text, "1234", "01234", 1),
 		"height negative":  strings.Replace(text, "1234", "-1", 1),
