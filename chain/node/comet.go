@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	dbm "github.com/cometbft/cometbft-db"
+	abci "github.com/cometbft/cometbft/abci/types"
 	cmtcfg "github.com/cometbft/cometbft/config"
 	cmtjson "github.com/cometbft/cometbft/libs/json"
 	cmtnode "github.com/cometbft/cometbft/node"
@@ -17,7 +18,6 @@ import (
 	cmtstore "github.com/cometbft/cometbft/store"
 	cmttypes "github.com/cometbft/cometbft/types"
 
-	"github.com/confab-chat/confab/chain"
 	"github.com/confab-chat/confab/chain/store"
 	"github.com/confab-chat/confab/namesvc/wire"
 )
@@ -124,7 +124,7 @@ func sameGenesis(a, b *cmttypes.GenesisDoc) (bool, error) {
 
 // newComet assembles CometBFT over the databases. It replays the blocks that the
 // app does not have yet.
-func (d *databases) newComet(doc *cmttypes.GenesisDoc, pv cmttypes.PrivValidator, nk *p2p.NodeKey, app *chain.App, logger cometLogger) (n *cmtnode.Node, err error) {
+func (d *databases) newComet(doc *cmttypes.GenesisDoc, pv cmttypes.PrivValidator, nk *p2p.NodeKey, app abci.Application, logger cometLogger) (n *cmtnode.Node, err error) {
 	// CometBFT panics where it finds its files inconsistent. The text can be a
 	// whole state long, and its first line says it.
 	defer func() {

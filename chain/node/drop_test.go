@@ -33,7 +33,7 @@ func TestSubmit_OpsThatTheMempoolDropsInSilenceAreSentAgain(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	v, err := node.OpenTuned(n.Home(0), c, slog.New(slog.DiscardHandler), func(m *cmtcfg.Config) { m.Mempool.Size = 2 })
+	v, err := node.OpenWith(n.Home(0), c, node.Parts{Comet: func(m *cmtcfg.Config) { m.Mempool.Size = 2 }}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}

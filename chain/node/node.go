@@ -12,6 +12,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/cockroachdb/pebble/v2/vfs"
+	abci "github.com/cometbft/cometbft/abci/types"
 	cmtcfg "github.com/cometbft/cometbft/config"
 	cmtnode "github.com/cometbft/cometbft/node"
 	"github.com/cometbft/cometbft/p2p"
@@ -45,10 +47,24 @@ type Node struct {
 // Open assembles the validator of a folder. It holds the folder and the query
 // port until Stop; nothing runs before Start.
 func Open(home string, c Config, logger *slog.Logger) (*Node, error) {
-	return open(home, c, cometConfig(home, c), logger)
+	return OpenWith(home, c, Parts{}, logger)
 }
 
-func open(home string, c Config, config *cmtcfg.Config, logger *slog.Logger) (_ *Node, err error) {
+// Parts are what a validator is made of that can be replaced. The zero value is
+// the validator that operators run; a test puts a faulty part in its place.
+type Parts struct {
+	Disk   vfs.FS                                              // under the store; nil: the machine's
+	Signer func(cmttypes.PrivValidator) cmttypes.PrivValidator // what signs, around the key's file
+	App    func(abci.Application) abci.Application             // what CometBFT calls, around the app
+	Comet  func(*cmtcfg.Config)                                // changes CometBFT's configuration
+}
+
+// OpenWith is Open with some parts replaced.
+func OpenWith(home string, c Config, parts Parts, logger *slog.Logger) (_ *Node, err error) {
+	config := cometConfig(home, c)
+	if parts.Comet != nil {
+		parts.Comet(config)
+	}
 	doc, err := loadGenesis(home)
 	if err != nil {
 		return nil, err
@@ -69,7 +85,7 @@ func open(home string, c Config, config *cmtcfg.Config, logger *slog.Logger) (_ 
 		}
 	}()
 	// The store comes first: its lock is what keeps a second process out.
-	n.store, err = store.Open(filepath.Join(home, stateData), store.Options{Chain: doc.ChainID, Logger: logger})
+	n.store, err = store.Open(filepath.Join(home, stateData), store.Options{Chain: doc.ChainID, FS: parts.Disk, Logger: logger})
 	if err != nil {
 		return nil, err
 	}
@@ -95,13 +111,27 @@ func open(home string, c Config, config *cmtcfg.Config, logger *slog.Logger) (_ 
 		logger.Info("replaying blocks that the state does not have", "from", app.Height+1, "to", blocks)
 	}
 	key := &guard{FilePV: pv, depth: c.Block.DoubleSignCheck, alarm: n.fail}
-	if n.comet, err = n.data.newComet(doc, key, nk, n.App, cometLogger{l: logger, fatal: n.fail}); err != nil {
+	if n.comet, err = n.data.newComet(doc, parts.signer(key), nk, parts.app(n.App), cometLogger{l: logger, fatal: n.fail}); err != nil {
 		return nil, err
 	}
 	key.commits = n.comet.BlockStore()
 	heads := newHeads(doc.ChainID, n.comet.BlockStore(), n.data.states)
 	n.Query = &query.Server{Chain: doc.ChainID, App: n.App, Store: n.store, Heads: heads, Submit: n.submit, Logger: logger}
 	return n, nil
+}
+
+func (p Parts) signer(own cmttypes.PrivValidator) cmttypes.PrivValidator {
+	if p.Signer == nil {
+		return own
+	}
+	return p.Signer(own)
+}
+
+func (p Parts) app(own abci.Application) abci.Application {
+	if p.App == nil {
+		return own
+	}
+	return p.App(own)
 }
 
 // Start runs the validator until Stop.

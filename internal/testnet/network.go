@@ -32,6 +32,12 @@ type Spec struct {
 	Pause      time.Duration  // between blocks; 1 s if 0
 	Query      string         // address of the first validator's API; a free port if empty
 	Logger     *slog.Logger   // nil discards
+
+	// Parts replaces parts of validator i, each time that it is opened.
+	Parts func(i int) node.Parts
+	// Edge returns the address under which validator i reaches another one, which
+	// listens on addr: a test puts a wire of its own in between.
+	Edge func(from, to int, addr string) string
 }
 
 // Network is a running network.
@@ -40,6 +46,7 @@ type Network struct {
 	Nodes []*node.Node
 
 	homes  []string
+	parts  func(i int) node.Parts
 	logger *slog.Logger
 	down   map[int]bool // validators that StopOne stopped
 }
@@ -72,7 +79,7 @@ func Start(ctx context.Context, s Spec) (_ *Network, err error) {
 	if err != nil {
 		return nil, err
 	}
-	n := &Network{homes: homes, logger: s.Logger, down: map[int]bool{}}
+	n := &Network{homes: homes, parts: s.Parts, logger: s.Logger, down: map[int]bool{}}
 	defer func() {
 		if err != nil {
 			n.Stop()
@@ -99,7 +106,11 @@ func (n *Network) open(i int) (*node.Node, error) {
 	if err != nil {
 		return nil, err
 	}
-	return node.Open(n.homes[i], c, n.logger.With("validator", i))
+	var parts node.Parts
+	if n.parts != nil {
+		parts = n.parts(i)
+	}
+	return node.OpenWith(n.homes[i], c, parts, n.logger.With("validator", i))
 }
 
 // Home returns the folder of validator i.
@@ -191,7 +202,11 @@ func (s Spec) homes() ([]string, error) {
 			if err != nil {
 				return nil, err
 			}
-			configs[i].P2P.Peers = append(configs[i].P2P.Peers, id.PeerID+"@"+configs[j].P2P.Listen)
+			addr := configs[j].P2P.Listen
+			if s.Edge != nil {
+				addr = s.Edge(i, j, addr)
+			}
+			configs[i].P2P.Peers = append(configs[i].P2P.Peers, id.PeerID+"@"+addr)
 		}
 		if err := os.WriteFile(filepath.Join(home, node.ConfigFile), configs[i].Encode(), 0o600); err != nil {
 			return nil, err
