@@ -6,6 +6,7 @@ import (
 
 	abci "github.com/cometbft/cometbft/abci/types"
 
+	"github.com/confab-chat/confab/chain/anchor"
 	"github.com/confab-chat/confab/chain/store"
 	"github.com/confab-chat/confab/lightclient/verify"
 	"github.com/confab-chat/confab/namesvc"
@@ -56,9 +57,11 @@ func (a *App) signers() ([32]byte, error) {
 }
 
 // ExtendVote implements abci.Application: beside its vote a validator signs the
-// newest checkpoint, again at each height until this node has seen two thirds
-// of the seals. The checkpoint's block is final and its root has been compared,
-// so an honest validator never seals two digests for one number.
+// newest checkpoint, at each of the heights after it that are searched for seals,
+// also when it has seen enough itself: a seal counts for one height, and which of
+// a height's votes arrive in time differs from node to node. The checkpoint's
+// block is final and its root has been compared, so an honest validator never
+// seals two digests for one number.
 func (a *App) ExtendVote(_ context.Context, req *abci.RequestExtendVote) (*abci.ResponseExtendVote, error) {
 	c, err := a.newestCheckpoint(uint64(req.Height))
 	if err != nil {
@@ -72,16 +75,16 @@ func (a *App) ExtendVote(_ context.Context, req *abci.RequestExtendVote) (*abci.
 }
 
 // newestCheckpoint returns the checkpoint to seal while voting on a height, or
-// nil if there is none or its seals have been seen.
+// nil if there is none or it is too long ago.
 func (a *App) newestCheckpoint(height uint64) (*verify.Checkpoint, error) {
 	a.mu.Lock()
-	last, sealed, p := a.last, a.sealed, a.params
+	last, p := a.last, a.params
 	a.mu.Unlock()
 	if p == nil || last.Height+1 != height {
 		return nil, nil // this node is catching up
 	}
 	number := last.Height / p.Checkpoint
-	if number == 0 || number <= sealed {
+	if number == 0 || last.Height%p.Checkpoint >= anchor.Window {
 		return nil, nil
 	}
 	if last.Height%p.Checkpoint == 0 {

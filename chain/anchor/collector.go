@@ -37,11 +37,12 @@ type Collector struct {
 	missing []uint64 // those before it whose seals are wanted
 }
 
+// Window is how many heights after a checkpoint carry its seals, and are searched
+// for them. Seals of two heights do not add up, and one height has them all
+// unless votes were late: this many are more than bad luck takes.
+const Window = 50
+
 const (
-	// window is how many heights after a checkpoint are searched for its seals.
-	// Validators repeat a seal until they see a quorum, which they do in the
-	// first height unless votes were late.
-	window = 50
 	// lookBack is how many checkpoints are searched for at the start: as many as
 	// a chain keeps provable. A node that was away has their votes too.
 	lookBack = 64
@@ -77,6 +78,9 @@ func (c *Collector) Follow(ctx context.Context, newest, height uint64) error {
 	return nil
 }
 
+// Missing reports whether there are checkpoints whose seals may yet come.
+func (c *Collector) Missing() bool { return len(c.missing) > 0 }
+
 // collect looks for the seals of checkpoint n among the votes up to height, and
 // stores the first group that suffices. It reports whether to look again when
 // there are more votes.
@@ -92,7 +96,7 @@ func (c *Collector) collect(ctx context.Context, n, height uint64) (again bool, 
 	if err != nil {
 		return true, err
 	}
-	for h := cp.Height + 1; h <= min(height, cp.Height+window); h++ {
+	for h := cp.Height + 1; h <= min(height, cp.Height+Window); h++ {
 		if err := ctx.Err(); err != nil {
 			return true, err
 		}
@@ -109,7 +113,7 @@ func (c *Collector) collect(ctx context.Context, n, height uint64) (again bool, 
 		c.Logger.Info("checkpoint sealed", "number", n, "height", cp.Height, "sealed_at", h, "power", power, "of", signers.TotalPower())
 		return false, nil
 	}
-	if height >= cp.Height+window {
+	if height >= cp.Height+Window {
 		c.Logger.Warn("checkpoint not sealed: no height had the seals of two thirds", "number", n, "height", cp.Height)
 		return false, nil
 	}

@@ -33,6 +33,7 @@ type Node struct {
 	store  *store.Store
 	data   *databases
 	comet  *cmtnode.Node
+	votes  votes
 	server *http.Server
 	listen net.Listener
 
@@ -112,6 +113,9 @@ func OpenWith(home string, c Config, parts Parts, logger *slog.Logger) (_ *Node,
 	}
 	key := &guard{FilePV: pv, depth: c.Block.DoubleSignCheck, alarm: n.fail}
 	if n.comet, err = n.data.newComet(doc, parts.signer(key), nk, parts.app(n.App), cometLogger{l: logger, fatal: n.fail}); err != nil {
+		return nil, err
+	}
+	if n.votes, err = newVotes(n.comet); err != nil {
 		return nil, err
 	}
 	key.commits = n.comet.BlockStore()

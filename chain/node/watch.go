@@ -20,13 +20,15 @@ const (
 // watch gathers seals and tells the log what an operator wants to know.
 func (n *Node) watch(ctx context.Context) {
 	heads := n.Query.Heads
-	c := &anchor.Collector{Chain: n.Query.Chain, Votes: n.comet.BlockStore(), App: n.App, Logger: n.logger,
+	c := &anchor.Collector{Chain: n.Query.Chain, Votes: n.votes, App: n.App, Logger: n.logger,
 		Signers: func(h uint64) (verify.Validators, error) {
 			_, v, err := heads.Head(h)
 			return v, err
 		}}
 	tick := time.NewTicker(lookUp)
 	defer tick.Stop()
+	// Late votes can be read until the pause after a block is over.
+	late := min(lookUp, max(n.comet.Config().Consensus.TimeoutCommit/4, 5*time.Millisecond))
 	r := reporter{
 		logger: n.logger, peers: n.comet.Switch().Peers().Size, waiting: n.comet.Mempool().Size,
 		moved: time.Now(), told: time.Now(),
@@ -39,6 +41,11 @@ func (n *Node) watch(ctx context.Context) {
 			}
 		}
 		r.report(time.Now(), mark.Height)
+		again := lookUp
+		if c.Missing() {
+			again = late
+		}
+		tick.Reset(again)
 		select {
 		case <-news:
 		case <-tick.C:
