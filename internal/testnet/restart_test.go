@@ -239,34 +239,42 @@ func (tr *traffic) end(t *testing.T, ctx context.Context) {
 	tr.all.Wait()
 	total := 0
 	for _, u := range tr.users {
-		e, _, err := tr.client.Account(ctx, u.ID, 0)
-		if err != nil {
-			t.Fatal(err)
-		}
-		events, err := tr.client.History(ctx, e)
-		if err != nil {
-			t.Fatal(err)
-		}
-		var profiles [][32]byte
-		for _, ev := range events {
-			tx, fault := namesvc.Parse(ev.Bytes)
-			if fault != nil {
-				t.Fatal(fault)
-			}
-			var body namesvc.Records
-			if tx.Op.Kind == namesvc.OpRecords {
-				if err := wire.Decode(tx.Op.Body, &body, namesvc.MaxOp); err != nil {
-					t.Fatal(err)
-				}
-				profiles = append(profiles, [32]byte(body.Profile))
-			}
-		}
+		profiles := profiles(t, ctx, tr.client, u.ID)
 		if want := tr.proof[u]; len(profiles) < len(want) || len(profiles) > len(want)+1 || !slices.Equal(profiles[:len(want)], want) {
 			t.Errorf("of %d proven changes the chain has %d", len(want), len(profiles))
 		}
 		total += len(profiles)
 	}
 	t.Logf("%d changes by %d people, none lost", total, len(tr.users))
+}
+
+// profiles returns the profiles that an account has had, in order, from its
+// proven history.
+func profiles(t *testing.T, ctx context.Context, c *lightclient.Client, id namesvc.AccountID) (list [][32]byte) {
+	t.Helper()
+	e, _, err := c.Account(ctx, id, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	events, err := c.History(ctx, e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, ev := range events {
+		tx, fault := namesvc.Parse(ev.Bytes)
+		if fault != nil {
+			t.Fatal(fault)
+		}
+		if tx.Op.Kind != namesvc.OpRecords {
+			continue
+		}
+		var body namesvc.Records
+		if err := wire.Decode(tx.Op.Body, &body, namesvc.MaxOp); err != nil {
+			t.Fatal(err)
+		}
+		list = append(list, [32]byte(body.Profile))
+	}
+	return list
 }
 
 // sameCheckpoints checks the checkpoints up to n at every validator's API.

@@ -1,0 +1,173 @@
+//go:build unix
+
+package testnet_test
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/exec"
+	"os/signal"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
+	abci "github.com/cometbft/cometbft/abci/types"
+
+	"github.com/confab-chat/confab/chain/node"
+)
+
+// What a test tells its child, a validator in a process of its own.
+const (
+	childHome  = "CONFAB_TEST_VALIDATOR" // its folder
+	childDeath = "CONFAB_TEST_DEATH"     // where it is killed: "point:count"
+)
+
+// TestMain makes of this binary a validator, if it is told to be one.
+func TestMain(m *testing.M) {
+	if home := os.Getenv(childHome); home != "" {
+		os.Exit(childMain(home))
+	}
+	os.Exit(m.Run())
+}
+
+// childMain runs a validator as confab-validator does, until it is interrupted
+// or comes to the point where it has to die.
+func childMain(home string) int {
+	logger := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer cancel()
+	c, err := node.LoadConfig(home)
+	if err != nil {
+		logger.Error("config", "err", err)
+		return 1
+	}
+	v, err := node.OpenWith(home, c, newDeath(os.Getenv(childDeath)).parts(), logger)
+	if err != nil {
+		logger.Error("open", "err", err)
+		return 1
+	}
+	if err := v.Start(); err != nil {
+		logger.Error("start", "err", err)
+		return 1
+	}
+	failed := false
+	select {
+	case <-ctx.Done():
+	case <-v.Failed():
+		failed = true
+	}
+	if err := v.Stop(); err != nil || failed {
+		logger.Error("stopped by itself", "err", err)
+		return 1
+	}
+	return 0
+}
+
+// death kills the process, as power does, when it has come to a point so many
+// times.
+type death struct {
+	point string
+	left  atomic.Int64
+}
+
+func newDeath(text string) *death {
+	point, count, _ := strings.Cut(text, ":")
+	d := &death{point: point}
+	n, err := strconv.ParseInt(count, 10, 64)
+	if err != nil && text != "" {
+		panic("not a point and a count: " + text)
+	}
+	d.left.Store(n)
+	return d
+}
+
+// at is called at each point.
+func (d *death) at(point string) {
+	if point == d.point && d.left.Add(-1) == 0 {
+		syscall.Kill(os.Getpid(), syscall.SIGKILL)
+		select {} // the signal is on its way
+	}
+}
+
+func (d *death) parts() node.Parts {
+	return node.Parts{
+		App: func(own abci.Application) abci.Application { return dyingApp{own, d} },
+		Disk: errorfs.Wrap(vfs.Default, errorfs.InjectorFunc(func(op errorfs.Op) error {
+			if op.Kind.ReadOrWrite() == errorfs.OpIsWrite {
+				d.at("store-write")
+			}
+			return nil
+		})),
+	}
+}
+
+// dyingApp is the app with points at which the process can die.
+type dyingApp struct {
+	abci.Application
+	d *death
+}
+
+func (a dyingApp) ProcessProposal(ctx context.Context, r *abci.RequestProcessProposal) (*abci.ResponseProcessProposal, error) {
+	a.d.at("proposal")
+	return a.Application.ProcessProposal(ctx, r)
+}
+
+func (a dyingApp) ExtendVote(ctx context.Context, r *abci.RequestExtendVote) (*abci.ResponseExtendVote, error) {
+	a.d.at("vote")
+	return a.Application.ExtendVote(ctx, r)
+}
+
+func (a dyingApp) FinalizeBlock(ctx context.Context, r *abci.RequestFinalizeBlock) (*abci.ResponseFinalizeBlock, error) {
+	a.d.at("finalize")
+	res, err := a.Application.FinalizeBlock(ctx, r)
+	a.d.at("finalized")
+	return res, err
+}
+
+func (a dyingApp) Commit(ctx context.Context, r *abci.RequestCommit) (*abci.ResponseCommit, error) {
+	a.d.at("commit")
+	res, err := a.Application.Commit(ctx, r)
+	a.d.at("committed")
+	return res, err
+}
+
+// child is a validator in a process of its own.
+type child struct {
+	*exec.Cmd
+	said strings.Builder
+	gone chan struct{} // closed when it has ended
+}
+
+// spawn starts a validator on a folder, to die at a point if that is given, or
+// at one of CometBFT's own, by number, if that is not negative.
+func spawn(t *testing.T, home, point string, comet int) *child {
+	t.Helper()
+	c := &child{Cmd: exec.Command(os.Args[0]), gone: make(chan struct{})}
+	c.Env = append(os.Environ(), childHome+"="+home, childDeath+"="+point)
+	if comet >= 0 {
+		c.Env = append(c.Env, fmt.Sprintf("FAIL_TEST_INDEX=%d", comet))
+	}
+	c.Stdout, c.Stderr = &c.said, &c.said
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Process.Kill(); <-c.gone })
+	go func() { c.Wait(); close(c.gone) }()
+	return c
+}
+
+// end interrupts a validator and waits for it.
+func (c *child) end(t *testing.T) {
+	t.Helper()
+	c.Process.Signal(os.Interrupt)
+	<-c.gone
+	if !c.ProcessState.Success() {
+		t.Errorf("interrupted, it ended with %v: %s", c.ProcessState, c.said.String())
+	}
+}
