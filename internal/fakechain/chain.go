@@ -172,10 +172,9 @@ func rejected(receipts []namesvc.Receipt) error {
 func (c *Chain) cut(at time.Time, ops [][]byte) []namesvc.Receipt {
 	last := &c.blocks[c.height()]
 	height := c.height() + 1
-	b := block{set: c.signers(), history: last.history, tree: last.tree.Clone()}
+	b := block{set: c.signers(), history: last.history, tree: last.tree}
 	b.head.Header = c.header(height, at, b.set, ops)
 	b.head.Commit.Parts = verify.Parts{Total: 1, Hash: sha256.Sum256(b.head.Header.DataHash[:])}
-	b.set.Sign(&b.head)
 	hash := b.head.Header.Hash()
 	b.history = b.history.Append(hash)
 
@@ -196,7 +195,10 @@ func (c *Chain) cut(at time.Time, ops [][]byte) []namesvc.Receipt {
 	}
 	scratch := namesvc.NewOverlay(getter{b.tree})
 	receipts := must(namesvc.ApplyBlock(namesvc.Rules, scratch, law, txs))
-	must(b.tree.Update(changes(scratch)))
+	if changed := changes(scratch); len(changed) > 0 {
+		b.tree = b.tree.Clone()
+		must(b.tree.Update(changed))
+	}
 	for i, r := range receipts {
 		if op := txs[i].Op; op != nil && r.Code == namesvc.Accepted {
 			c.ops[op.Account] = append(c.ops[op.Account], lightclient.LoggedOp{Seq: op.Seq, Height: height, Time: law.Time, Bytes: ops[i]})
@@ -258,7 +260,10 @@ func (c *Chain) Fork() *Chain {
 func (c *Chain) Head(height uint64) (verify.Head, Set) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	b := c.blocks[height]
+	b := &c.blocks[height]
+	if height > 0 && b.head.Commit.Votes == nil {
+		b.set.Sign(&b.head) // only now: most heads of a long chain nobody sees
+	}
 	return b.head, b.set
 }
 
