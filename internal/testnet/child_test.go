@@ -28,10 +28,17 @@ const (
 	childDeath = "CONFAB_TEST_DEATH"     // where it is killed: "point:count"
 )
 
-// TestMain makes of this binary a validator, if it is told to be one.
+// TestMain makes of this binary a validator or a client, if it is told to be one.
 func TestMain(m *testing.M) {
 	if home := os.Getenv(childHome); home != "" {
 		os.Exit(childMain(home))
+	}
+	if url := os.Getenv(childClient); url != "" {
+		if err := clientMain(url); err != nil {
+			fmt.Println(err)
+			os.Exit(1)
+		}
+		os.Exit(0)
 	}
 	os.Exit(m.Run())
 }
@@ -146,7 +153,7 @@ type child struct {
 
 // spawn starts a validator on a folder, to die at a point if that is given, or
 // at one of CometBFT's own, by number, if that is not negative.
-func spawn(t *testing.T, home, point string, comet int) *child {
+func spawn(t testing.TB, home, point string, comet int) *child {
 	t.Helper()
 	c := &child{Cmd: exec.Command(os.Args[0]), gone: make(chan struct{})}
 	c.Env = append(os.Environ(), childHome+"="+home, childDeath+"="+point)
@@ -163,7 +170,7 @@ func spawn(t *testing.T, home, point string, comet int) *child {
 }
 
 // end interrupts a validator and waits for it.
-func (c *child) end(t *testing.T) {
+func (c *child) end(t testing.TB) {
 	t.Helper()
 	c.Process.Signal(os.Interrupt)
 	<-c.gone

@@ -32,7 +32,7 @@ const (
 // TestBundle_IsSmall prints what lookups weigh and holds them to the design's
 // bounds.
 func TestBundle_IsSmall(t *testing.T) {
-	for _, n := range []int{4, 16} {
+	for _, n := range []int{4, 16, 50, 100} {
 		w := newWorld(t, fakechain.Spec{Set: fakechain.Equal(0, n), Fill: names()})
 		for _, r := range []struct {
 			what  string
