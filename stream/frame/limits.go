@@ -1,0 +1,56 @@
+package frame
+
+import (
+	"time"
+
+	"github.com/confab-chat/confab/stream"
+)
+
+// Version is the newest version of the protocol that this package speaks. There
+// is no other yet.
+const Version = 1
+
+// Bounds of a connection. The server holds clients to them, and clients the
+// server.
+const (
+	// MaxFrame is the most bytes a frame may have: a page whose last entry is the
+	// largest.
+	MaxFrame = stream.MaxPage + stream.MaxBody + 4096
+	// MaxRequest is the most bytes a client's frame may have.
+	MaxRequest = stream.MaxBody + 1024
+	// MaxSubscriptions is the most streams one connection may follow: all queues
+	// of a person with some hundred contacts and groups.
+	MaxSubscriptions = 1024
+	// maxInFlight is the most appends of one connection that wait for the disk;
+	// further requests are read when some are done.
+	maxInFlight = 256
+	// maxOut is how many bytes may wait to be written to one connection. Then
+	// requests are no longer read and pushes no longer added.
+	maxOut = 256 << 10
+	// maxEntries is the most entries in one page: bodies may be empty.
+	maxEntries = stream.MaxPage/stream.EntryCost + 1
+	// maxText is the most bytes of an error's text that cross.
+	maxText = 512
+	// maxWhispers is how many announcements of one stream wait to be passed on.
+	maxWhispers = 16
+	// maxSignature is the most bytes a signature of a head may have.
+	maxSignature = 128
+	// maxBuffered is how many bytes a client holds of a subscription that nobody
+	// reads from; then it lets go of them and asks again later.
+	maxBuffered = 1 << 20
+)
+
+// Times of a connection.
+const (
+	// pingEvery is how often clients must be heard of; proxies and mobile
+	// networks forget connections that are silent for some minutes.
+	pingEvery = 50 * time.Second
+	// silence is how long a server waits for a client to be heard of.
+	silence = 3 * pingEvery
+	// stall is how long a server waits for a client that takes nothing.
+	stall = 30 * time.Second
+	// lookEvery is how often the server looks for both.
+	lookEvery = 5 * time.Second
+	// againAfter is when a stream is read again after the store did not answer.
+	againAfter = time.Second
+)
