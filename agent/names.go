@@ -56,6 +56,11 @@ type Member struct {
 // in a row are a source that lies.
 const attempts = 5
 
+// changes is the same for a change, which costs no work to make again. Each
+// other program of the same person's may come first, and its op is in the way
+// before it can be proven and so be seen: two attempts for each of eight.
+const changes = 16
+
 // Change signs one op of an account that is on the chain and returns when it is
 // proven. body is what belongs to the kind; it is made from the account's
 // proven entry and devices, so that nothing is overwritten unseen, and made
@@ -75,7 +80,7 @@ func (n *Names) Change(ctx context.Context, id namesvc.AccountID, by namesvc.Sig
 		case err == nil:
 			report(Progress{Step: Done, Height: proof.Height, Source: proof.Source})
 			return proof, nil
-		case !outrun(err) || attempt == attempts:
+		case !outrun(err) || attempt == changes:
 			return lightclient.Proof{}, err
 		}
 		if err := pause(ctx); err != nil {

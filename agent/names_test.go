@@ -243,6 +243,22 @@ func TestRegister_WithoutAHandleAndThenWithTwo(t *testing.T) {
 	}
 }
 
+// The law refuses a fourth handle only at the end, when the work is done.
+func TestRegister_DoesNotWorkForMoreHandlesThanThereMayBe(t *testing.T) {
+	w, p := newWorld(t), newPerson(t)
+	for _, h := range []namesvc.Handle{"alice", "alicia", "alison"} {
+		if err := w.register(p, h); err != nil {
+			t.Fatal(err)
+		}
+	}
+	before := len(w.relay.sent())
+	worked := false
+	_, err := w.names.Register(t.Context(), p.plan("alina"), nil, func(g agent.Progress) { worked = worked || g.Step == agent.Working })
+	if wire.CodeOf(err) != wire.Exhausted || worked || len(w.relay.sent()) != before {
+		t.Errorf("worked: %v, %d ops sent, error %v", worked, len(w.relay.sent())-before, err)
+	}
+}
+
 // TestRegister_WorksAgainIfTheChainMovedOn makes the work stale by the law: so
 // many checkpoints pass before the commit is sent.
 func TestRegister_WorksAgainIfTheChainMovedOn(t *testing.T) {
@@ -288,6 +304,35 @@ func TestRegister_SendsNothingThatIsNotSaved(t *testing.T) {
 	}
 	if sent := w.relay.sent(); len(sent) > 0 {
 		t.Errorf("%v was sent", sent)
+	}
+}
+
+// TestRegister_LastsAsLongAsItMayAndIsTakenByThoseWhoAreBehind: the work for a
+// registration may take long, and a validator a few blocks behind must not
+// find an expiry too far ahead.
+func TestRegister_LastsAsLongAsItMayAndIsTakenByThoseWhoAreBehind(t *testing.T) {
+	w, p := newWorld(t), newPerson(t)
+	params := namesvc.DevParams("confab-fake")
+	var saved agent.Prepared
+	newest := uint64(0)
+	_, err := w.names.Register(t.Context(), p.plan("alice"), func(g agent.Prepared) error {
+		saved, newest = g, w.chain.Height()
+		return nil
+	}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	register, fault := namesvc.Parse(saved.Register)
+	commit, other := namesvc.Parse(saved.Commit)
+	if fault != nil || other != nil {
+		t.Fatal(fault, other)
+	}
+	for name, x := range map[string]struct{ expires, most uint64 }{
+		"register": {register.Op.Expires, params.MaxExpiry}, "commit": {commit.Commit.Expires, params.Reveal},
+	} {
+		if ahead := x.expires - newest; ahead > x.most-min(3, x.most/10) || ahead < x.most*8/10 {
+			t.Errorf("%s expires %d blocks ahead, %d are allowed", name, ahead, x.most)
+		}
 	}
 }
 
@@ -450,12 +495,12 @@ func TestChange_MakesBothOfTwoAtOnce(t *testing.T) {
 // TestChange_SignsAgainIfAnotherOpIsWaiting has a source refuse an op because
 // another one of the account waits for its block, which no proof shows yet.
 func TestChange_SignsAgainIfAnotherOpIsWaiting(t *testing.T) {
-	for _, code := range []namesvc.RejectCode{namesvc.WrongSequence, namesvc.WrongPrevious, namesvc.Expired} {
+	for code, times := range map[namesvc.RejectCode]int{namesvc.WrongSequence: 1, namesvc.WrongPrevious: 9, namesvc.Expired: 1} {
 		w, p := newWorld(t), newPerson(t)
 		if err := w.register(p, "alice"); err != nil {
 			t.Fatal(err)
 		}
-		w.relay.refuseTimes(1, func(tx *namesvc.Tx) bool { return tx.Op != nil }, code)
+		w.relay.refuseTimes(times, func(tx *namesvc.Tx) bool { return tx.Op != nil }, code)
 		made := 0
 		_, err := w.names.Change(t.Context(), p.genesis.Account(), p.device, namesvc.OpRecords,
 			func(e namesvc.Entry, _ namesvc.Devices, _ string) (any, error) {
@@ -464,7 +509,7 @@ func TestChange_SignsAgainIfAnotherOpIsWaiting(t *testing.T) {
 				r.AlsoKnownAs = []string{"https://a.example"}
 				return r, nil
 			}, nil)
-		if err != nil || made != 2 || w.entry(p).Seq != 2 {
+		if err != nil || made != times+1 || w.entry(p).Seq != 2 {
 			t.Errorf("%v: made %d times: %v", code, made, err)
 		}
 	}

@@ -121,6 +121,8 @@ func (n *Names) prepare(ctx context.Context, p Plan, info lightclient.ChainInfo,
 	op := namesvc.Op{Kind: namesvc.OpRegister, Chain: info.Params.Chain, Account: id, Seq: 1, Prev: id}
 	e, _, err := n.Client.Account(ctx, id, 0)
 	switch {
+	case err == nil && len(e.Handles) >= namesvc.MaxHandles: // before the work, which would be lost
+		return Prepared{}, wire.Errorf(wire.Exhausted, "the account has all the handles it may have: %d; release one first", namesvc.MaxHandles)
 	case err == nil:
 		op.Seq, op.Prev = e.Seq+1, e.LastOp
 	case wire.CodeOf(err) == wire.NotFound:

@@ -37,7 +37,7 @@ func (c *Client) askFrom(ctx context.Context, known *verify.Trust, r Request, ma
 	if err := c.crossCheck(ctx, &p, others); err != nil {
 		return Proof{}, err
 	}
-	return p, c.advance(&p)
+	return p, c.advance(ctx, &p)
 }
 
 // first returns the first answer that holds, and the sources that can still be
@@ -60,7 +60,7 @@ func (c *Client) first(ctx context.Context, known *verify.Trust, r Request, maxA
 		var conflict *verify.ConflictError
 		switch {
 		case errors.As(err, &conflict):
-			return Proof{}, nil, c.condemn(p, conflict)
+			return Proof{}, nil, c.condemn(ctx, p, conflict)
 		case err != nil:
 			f := &failure{c.sources[i].Name(), err}
 			failures, notes = append(failures, f), append(notes, f.Error())
@@ -88,9 +88,17 @@ func (c *Client) first(ctx context.Context, known *verify.Trust, r Request, maxA
 		others := slices.DeleteFunc(behind, func(s Source) bool { return s.Name() == older.Source })
 		return *older, others, nil
 	case ctx.Err() != nil:
-		return Proof{}, nil, wire.Errorf(wire.Unavailable, "no answer in time: %w", ctx.Err())
+		return Proof{}, nil, unanswered(ctx)
 	}
 	return Proof{}, nil, summary(failures)
+}
+
+// unanswered says that ctx ended first: its time was over, or the asker stopped.
+func unanswered(ctx context.Context) error {
+	if errors.Is(ctx.Err(), context.Canceled) {
+		return wire.Errorf(wire.Unavailable, "stopped before an answer came: %w", ctx.Err())
+	}
+	return wire.Errorf(wire.Unavailable, "no answer in time: %w", ctx.Err())
 }
 
 // summary turns the failures of all sources into one error. Its kind is Stale if
@@ -180,7 +188,7 @@ func (c *Client) trusted() (*verify.Trust, error) {
 
 // advance keeps a newer head. That it cannot be stored is only a note: the
 // answer holds, and the next one stores a newer one.
-func (c *Client) advance(p *Proof) error {
+func (c *Client) advance(ctx context.Context, p *Proof) error {
 	c.mu.Lock()
 	known, poison, t := c.known, c.poison, p.verified.Trust
 	newer := poison == nil && (known == nil || known.Height < t.Height)
@@ -195,7 +203,7 @@ func (c *Client) advance(p *Proof) error {
 	case poison != nil:
 		return poison
 	case !newer && known.Height == t.Height && known.Hash != t.Hash:
-		return c.contradict(*p, *known) // verified by another call meanwhile
+		return c.contradict(ctx, *p, *known) // verified by another call meanwhile
 	}
 	return nil
 }

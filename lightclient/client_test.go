@@ -306,3 +306,19 @@ func TestClient_AnswersEvenIfItCannotRemember(t *testing.T) {
 		t.Errorf("this client has forgotten what it verified, %v", err)
 	}
 }
+
+// A person who stops a program wants to read that, and not that nobody answered.
+func TestResolve_SaysWhetherTheTimeWasOverOrTheAskerStopped(t *testing.T) {
+	w := newWorld(t, fakechain.Spec{})
+	c := w.client(w.silent("mute"))
+	stopped, stop := context.WithCancel(t.Context())
+	stop()
+	if _, err := ask(c, stopped); !errors.Is(err, context.Canceled) || !strings.Contains(err.Error(), "stopped before an answer came") {
+		t.Errorf("stopped: %v", err)
+	}
+	over, cancel := context.WithDeadline(t.Context(), time.Unix(1, 0))
+	defer cancel()
+	if _, err := ask(c, over); !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "no answer in time") {
+		t.Errorf("over: %v", err)
+	}
+}

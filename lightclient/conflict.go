@@ -13,8 +13,9 @@ import (
 	"github.com/confab-chat/confab/namesvc/wire"
 )
 
-// Evidence is proof that validators signed two blocks of one height. Whoever
-// believes the pin can check it: see [Evidence.Check].
+// Evidence shows that validators signed two blocks of one height. Its finder can
+// believe it if [Evidence.Check] does; anyone else who believes the pin, only if
+// it is also [Evidence.Standalone].
 type Evidence struct {
 	_       struct{} `cbor:",toarray"`
 	Version uint8    // 1
@@ -34,28 +35,48 @@ type Side struct {
 	Bundle []byte
 }
 
-// maxEvidence bounds the encoding: two bundles, two heads to start from, and
-// the names of two sources.
-const maxEvidence = 2*(bundle.MaxSize+verify.MaxTrustSize) + 8<<10
+// MaxEvidence bounds the encoding of Evidence in bytes: two bundles, two heads
+// to start from, and the names of two sources.
+const MaxEvidence = 2*(bundle.MaxSize+verify.MaxTrustSize) + 8<<10
 
 // Check returns nil if the evidence holds: both sides verify, at the time when
-// they were found, and are different headers of one height.
+// they were found, and are different headers of one height. It takes the
+// finder's word for the heads that sides begin at: see [Evidence.Standalone].
 func (e Evidence) Check(rules verify.Rules) error {
-	var hashes [2][32]byte
+	_, err := e.Headers(rules)
+	return err
+}
+
+// Headers returns the hashes of the two headers, if the evidence holds as
+// [Evidence.Check] has it.
+func (e Evidence) Headers(rules verify.Rules) (hashes [2][32]byte, err error) {
 	for i, s := range e.Sides {
 		height, hash, err := s.head(e, rules)
 		if err != nil {
-			return fmt.Errorf("evidence: side %d: %w", i+1, err)
+			return hashes, fmt.Errorf("evidence: side %d: %w", i+1, err)
 		}
 		if height != e.Height {
-			return wire.Errorf(wire.Invalid, "evidence: side %d is of height %d, not %d", i+1, height, e.Height)
+			return hashes, wire.Errorf(wire.Invalid, "evidence: side %d is of height %d, not %d", i+1, height, e.Height)
 		}
 		hashes[i] = hash
 	}
 	if hashes[0] == hashes[1] {
-		return wire.Errorf(wire.Invalid, "evidence: both sides are the same header")
+		return hashes, wire.Errorf(wire.Invalid, "evidence: both sides are the same header")
 	}
-	return nil
+	return hashes, nil
+}
+
+// Standalone reports whether both sides begin at the pin. A side that begins at
+// a head that its finder had verified before shows nothing to others, since
+// anyone can make such a head up.
+func (e Evidence) Standalone() bool {
+	for _, s := range e.Sides {
+		isPin := s.From != nil && len(s.Bundle) == 0 && s.From.Pin() == e.Pin
+		if s.From != nil && !isPin {
+			return false
+		}
+	}
+	return true
 }
 
 // head returns the header that a side shows.
@@ -89,7 +110,7 @@ func (e Evidence) mark() string {
 // DecodeEvidence parses evidence without checking it.
 func DecodeEvidence(b []byte) (Evidence, error) {
 	var e Evidence
-	if err := wire.Decode(b, &e, maxEvidence); err != nil {
+	if err := wire.Decode(b, &e, MaxEvidence); err != nil {
 		return Evidence{}, wire.Errorf(wire.Invalid, "evidence: %w", err)
 	}
 	if e.Version != 1 {
@@ -123,12 +144,12 @@ func (c *Client) crossCheck(ctx context.Context, p *Proof, others []Source) erro
 		var conflict *verify.ConflictError
 		switch {
 		case errors.As(err, &conflict):
-			return c.condemn(q, conflict)
+			return c.condemn(ctx, q, conflict)
 		case err != nil:
 			p.Notes = append(p.Notes, Printable(fmt.Sprintf("%s did not confirm the head of height %d: %v", others[i].Name(), p.Height, err)))
 			continue
 		case q.verified.Trust.Hash != p.verified.Trust.Hash:
-			return c.keep(p.Height, p.side(), q.side())
+			return c.keep(ctx, p.Height, p.side(), q.side())
 		}
 		p.Agree = append(p.Agree, q.Source)
 		return nil
@@ -144,18 +165,21 @@ func before(t verify.Trust) Side { return Side{Source: "what was verified before
 
 // condemn keeps the evidence that an answer gave against what was verified
 // before, and ends all belief.
-func (c *Client) condemn(p Proof, conflict *verify.ConflictError) error {
-	return c.keep(conflict.Head.Header.Height, before(conflict.Trusted), p.side())
+func (c *Client) condemn(ctx context.Context, p Proof, conflict *verify.ConflictError) error {
+	return c.keep(ctx, conflict.Head.Header.Height, before(conflict.Trusted), p.side())
 }
 
 // contradict is condemn for an answer that holds by itself.
-func (c *Client) contradict(p Proof, known verify.Trust) error {
-	return c.keep(known.Height, before(known), p.side())
+func (c *Client) contradict(ctx context.Context, p Proof, known verify.Trust) error {
+	return c.keep(ctx, known.Height, before(known), p.side())
 }
 
 // keep keeps evidence and ends all belief.
-func (c *Client) keep(height uint64, a, b Side) error {
+func (c *Client) keep(ctx context.Context, height uint64, a, b Side) error {
 	e := Evidence{Version: 1, Pin: c.pin, Height: height, Found: uint64(max(0, c.now().Unix())), Sides: [2]Side{a, b}}
+	for i, s := range e.Sides {
+		e.Sides[i] = c.fromPin(ctx, e, s)
+	}
 	where, err := c.store.Evidence(e)
 	if err != nil {
 		where = fmt.Sprintf("the memory of this program only, because of an error (%v)", err)
@@ -167,4 +191,26 @@ func (c *Client) keep(height uint64, a, b Side) error {
 		c.poison = poison
 	}
 	return poison
+}
+
+// fromPin returns the side as it looks from the pin, if a source still shows
+// it, so that others can believe it too; else the side itself.
+func (c *Client) fromPin(ctx context.Context, e Evidence, s Side) Side {
+	if s.From == nil {
+		return s
+	}
+	_, want, err := s.head(e, c.rules)
+	if err != nil {
+		return s
+	}
+	ctx, cancel := context.WithTimeout(ctx, crossTimeout)
+	defer cancel()
+	for _, got := range inTurn(ctx, len(c.sources), patience, func(ctx context.Context, i int) (Proof, error) {
+		return c.askOne(ctx, c.sources[i], nil, Request{At: e.Height}, c.rules.TrustingPeriod)
+	}) {
+		if p := got.value; got.err == nil && p.verified.Trust.Hash == want {
+			return Side{Source: s.Source, Bundle: p.Bundle}
+		}
+	}
+	return s
 }

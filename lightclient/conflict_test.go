@@ -52,6 +52,9 @@ func (s *evidence) holds(t *testing.T, height uint64, sources ...string) {
 	if err := e.Check(verify.DefaultRules()); err != nil {
 		t.Errorf("the evidence does not hold: %v", err)
 	}
+	if !e.Standalone() {
+		t.Error("the evidence rests on its finder's word")
+	}
 	expect(t, "height", e.Height, height)
 	expect(t, "sources", []string{e.Sides[0].Source, e.Sides[1].Source}, sources)
 	for i := range e.Sides {
@@ -164,6 +167,41 @@ func TestConflict_IsFoundByPortableToo(t *testing.T) {
 	}
 	store.holds(t, w.Height(), "main", "fork")
 	w.believesNothing(c)
+}
+
+// Anyone can make up a head and say that he verified it. That is no evidence for
+// others, and neither is what was found when nobody shows the sides any more.
+func TestEvidence_StandsAloneOnlyFromThePin(t *testing.T) {
+	w, fork := forked(t)
+	truth, err := w.Bundle(lightclient.Request{At: 8, Pin: 1})
+	w.do(err)
+	invented := w.Trust(8)
+	invented.Hash[0] ^= 1
+	lie := lightclient.Evidence{Version: 1, Pin: w.Pin(1), Height: 8, Found: uint64(w.Now().Unix()), Sides: [2]lightclient.Side{
+		{Source: "what was verified before", From: invented}, {Source: "main", Bundle: truth.Encode()},
+	}}
+	if err := lie.Check(verify.DefaultRules()); err != nil || lie.Standalone() {
+		t.Errorf("an invented side: standalone %v, %v", lie.Standalone(), err)
+	}
+	lie.Sides[0] = lightclient.Side{From: w.Trust(2), Bundle: truth.Encode()}
+	if lie.Standalone() {
+		t.Error("a bundle from an invented head stands alone")
+	}
+
+	store := &evidence{}
+	w.isAlice(ask(w.keeping(store, w.honest("main")), t.Context()))
+	fork.lie = func(_ context.Context, r lightclient.Request, theirs bundle.Bundle) ([]byte, error) {
+		if r.At > 0 {
+			return nil, errors.New("busy")
+		}
+		return theirs.Encode(), nil
+	}
+	if _, err := ask(w.keeping(store, fork), t.Context()); !errors.Is(err, verify.ErrConflict) {
+		t.Fatalf("got %v", err)
+	}
+	if e := store.kept[0]; e.Check(verify.DefaultRules()) != nil || e.Standalone() {
+		t.Errorf("nobody showed the sides again: standalone %v, %v", e.Standalone(), e.Check(verify.DefaultRules()))
+	}
 }
 
 // Two calls at once may each verify one side, and neither sees the other's.

@@ -131,7 +131,7 @@ func (d DirStore) against(pin verify.Pin) error {
 			continue
 		}
 		path := filepath.Join(d.Dir, name)
-		b, err := readFile(path, maxEvidence)
+		b, err := readFile(path, MaxEvidence)
 		if err != nil {
 			return fmt.Errorf("read evidence: %w", err)
 		}

@@ -268,6 +268,28 @@ func (r *Ring) put(a Account) error {
 	return write(r.dir, a.ID.String()+accountSuffix, a.File())
 }
 
+// Remove deletes the keys that this machine has of an account, and what is under
+// way for it. The error is of kind NotFound if it is not here.
+func (r *Ring) Remove(id namesvc.AccountID) error {
+	name := id.String() + accountSuffix
+	if _, err := os.Lstat(filepath.Join(r.dir, name)); errors.Is(err, fs.ErrNotExist) {
+		return wire.Errorf(wire.NotFound, "account %v is not on this machine", id)
+	}
+	// The account goes first: what a crash leaves of the rest does no harm.
+	for _, name := range []string{name, id.String() + journalSuffix} {
+		if err := remove(r.dir, name); err != nil {
+			return fmt.Errorf("remove account %v: %w", id, err)
+		}
+	}
+	if chosen, ok, err := r.chosen(); err != nil || !ok || chosen != id {
+		return err
+	}
+	if err := remove(r.dir, defaultFile); err != nil {
+		return fmt.Errorf("remove account %v: %w", id, err)
+	}
+	return nil
+}
+
 // Choose makes the account the one to use when none is named.
 func (r *Ring) Choose(id namesvc.AccountID) error {
 	if _, err := r.Load(id.String()); err != nil {

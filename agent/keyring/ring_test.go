@@ -150,6 +150,39 @@ func TestReplace_TakesOnlyTheSameAccount(t *testing.T) {
 	}
 }
 
+func TestRemove_LeavesNothingOfTheAccountAndAllOfTheOthers(t *testing.T) {
+	dir := t.TempDir()
+	r := open(t, dir)
+	made := add(t, r, "alice", "bob")
+	alice, bob := made[0], made[1]
+	for _, a := range made {
+		if err := r.Begin(a.ID, renewal(t, a, 2)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := r.Choose(bob.ID); err != nil {
+		t.Fatal(err)
+	}
+	for i, a := range []Account{alice, bob} {
+		if err := r.Remove(a.ID); err != nil {
+			t.Fatal(err)
+		}
+		wantCode(t, r.Remove(a.ID), wire.NotFound)
+		left, err := filepath.Glob(filepath.Join(dir, "*"))
+		if err != nil || len(left) != []int{4, 1}[i] { // of bob: account, journal, choice; and the lock
+			t.Errorf("after %s there are %q (%v)", a.Name, left, err)
+		}
+		wantTasks(t, r.Reader, a.ID)
+	}
+	_, err := r.Default()
+	wantCode(t, err, wire.NotFound)
+	// The same account can come back, and is not burdened by what was.
+	if err := r.Add(alice); err != nil {
+		t.Error(err)
+	}
+	wantTasks(t, r.Reader, alice.ID)
+}
+
 func TestDefault_IsTheChosenOrTheOnlyOne(t *testing.T) {
 	dir := t.TempDir()
 	r := open(t, dir)

@@ -15,7 +15,7 @@ import (
 func accountNoun(e *env) command.Noun {
 	return command.Noun{Name: "account", Short: "make, show and carry the accounts on this machine", Verbs: []command.Verb{
 		accountNew(e), accountList(e), accountShow(e), accountUse(e),
-		accountExport(e), accountImport(e), accountRestore(e), accountPassphrase(e),
+		accountExport(e), accountImport(e), accountRestore(e), accountPassphrase(e), accountRemove(e),
 	}}
 }
 
@@ -152,6 +152,47 @@ func accountUse(e *env) command.Verb {
 			return c.Print(v, v.write)
 		}),
 	}
+}
+
+func accountRemove(e *env) command.Verb {
+	return command.Verb{
+		Name:  "remove",
+		Args:  "NAME",
+		Short: "delete an account's keys from this machine",
+		Long: `Deletes the keys that this machine has of an account, and the registrations
+that are under way. The account itself stays: its recovery phrase brings it
+back (confab account restore), which is also how it gets new keys here if the
+passphrase is forgotten or this machine's device was removed. One that is not
+on the chain yet cannot come back without a file of it: export it before.
+
+If this machine's device is listed, take it off the list before: confab
+handle devices --revoke KEY.`,
+		Examples: []string{"confab account remove --yes work"},
+		Flags:    []cli.Flag{command.Bool("yes", "yes, delete the keys")},
+		Run:      e.with(removeAccount),
+	}
+}
+
+func removeAccount(c *call) error {
+	r, err := c.openAccounts()
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	a, err := c.account(r.Reader, c.Args().First())
+	if err != nil {
+		return err
+	}
+	if !c.Bool("yes") {
+		return c.Usagef("without its recovery phrase or an export of it, account %s is lost afterwards; say --yes if you mean it", a.Name)
+	}
+	v := view(r.Reader, a)
+	if err := r.Remove(a.ID); err != nil {
+		return err
+	}
+	v.Default = false
+	c.Say("account %s is on this machine no more", a.Name)
+	return c.Print(v, v.write)
 }
 
 func accountPassphrase(e *env) command.Verb {

@@ -182,6 +182,9 @@ func restoreAccount(c *call) error {
 	if err != nil {
 		return err
 	}
+	if a, err := r.Load(id.Account.String()); err == nil { // before anything is asked
+		return wire.Errorf(wire.Exists, "account %v is on this machine already, as %q; to give it new keys here, remove it first: confab account remove %s", a.ID, a.Name, a.Name)
+	}
 	name, err := c.freeName(r.Reader, called)
 	if err != nil {
 		return err

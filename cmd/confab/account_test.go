@@ -7,9 +7,12 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/urfave/cli/v2"
 
 	"github.com/confab-chat/confab/agent/keyring"
 	"github.com/confab-chat/confab/internal/command"
@@ -111,6 +114,25 @@ func TestAccountNew_ShowsThePhraseOnceAndAsksForTwoOfItsWords(t *testing.T) {
 	}
 }
 
+// Whoever has a small screen must not copy half a word.
+func TestAccountNew_ShowsThePhraseWithin40Columns(t *testing.T) {
+	w := newWorld(t)
+	w.person = &fakePerson{answers: []string{"correct horse", "correct horse", "", askedWord, askedWord}}
+	s := w.run("account new").ok()
+	_, page, _ := strings.Cut(s.stderr, secondScreen)
+	page, _, _ = strings.Cut(page, emptyScreen)
+	lines := strings.Split(regexp.MustCompile(`\x1b\[[0-9;?]*[a-zA-Z]`).ReplaceAllString(page, ""), "\n")
+	lines = append(lines, w.person.asked[2]) // the prompt below it
+	for _, line := range lines {
+		if len(line) > 40 {
+			t.Errorf("%d columns: %q", len(line), line)
+		}
+	}
+	if len(lines) < 10 || len(lines) > 24 {
+		t.Errorf("the page has %d lines:\n%s", len(lines), page)
+	}
+}
+
 func TestAccountNew_ShowsThePhraseAgainAfterAWrongWord(t *testing.T) {
 	w := newWorld(t)
 	w.person = &fakePerson{answers: []string{"correct horse", "correct horse", "", "wrong", askedWord, "", askedWord, "Wrong", "", askedWord, askedWord}}
@@ -127,7 +149,7 @@ func TestAskWords_AsksForAnyTwo(t *testing.T) {
 	var screen bytes.Buffer
 	w := newWorld(t)
 	e := w.env(&screen, &screen)
-	c := &call{env: e, Call: &command.Call{World: e.world}}
+	c := &call{env: e, Call: &command.Call{World: e.world, Context: cli.NewContext(cli.NewApp(), nil, &cli.Context{Context: t.Context()})}}
 	words := strings.Fields("a b c d e f g h i j k l")
 	times := map[string]int{}
 	const rounds = 1200

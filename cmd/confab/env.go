@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"io"
 	"path/filepath"
 	"time"
@@ -16,6 +17,7 @@ import (
 type env struct {
 	world     command.World
 	person    terminal               // who can be asked, nil if nobody
+	columns   func() int             // how wide the terminal of stderr is, 0 if unknown
 	configDir func() (string, error) // where programs keep their settings
 	now       func() time.Time
 	rand      io.Reader
@@ -26,10 +28,11 @@ type env struct {
 // terminal is the person at the keyboard.
 type terminal interface {
 	// ask shows the prompt and returns the line that is typed, without its
-	// end. It returns command.ErrStopped if the person wants to stop.
-	ask(prompt string) (string, error)
+	// end. It returns command.ErrStopped if the person wants to stop, or if
+	// ctx ends first; nothing can be asked after that.
+	ask(ctx context.Context, prompt string) (string, error)
 	// askHidden is the same and does not show what is typed.
-	askHidden(prompt string) (string, error)
+	askHidden(ctx context.Context, prompt string) (string, error)
 }
 
 // call is one run of a command: what its action gets.

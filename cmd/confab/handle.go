@@ -17,7 +17,7 @@ import (
 
 func handleNoun(e *env) command.Noun {
 	return command.Noun{Name: "handle", Short: "handles: yours to register and change, everyone's to look up", Verbs: []command.Verb{
-		handleRegister(e), handleShow(e), handleSetConcierge(e), handleSetProfile(e), handleDevices(e),
+		handleRegister(e), handleShow(e), handleSetConcierge(e), handleSetProfile(e), handleSetService(e), handleDevices(e),
 		handleRenew(e), handleRelease(e), handleCancel(e), handleRotate(e), handleHistory(e),
 	}}
 }

@@ -30,7 +30,8 @@ after confab account restore, for which the recovery phrase is asked. If the
 other machines are lost or stolen, --join --only removes their keys in the
 same go.
 
-A device can leave, and extend itself, on its own; all else takes a root key.`,
+A device can leave, and extend itself before it expires, on its own; all else
+takes a root key.`,
 		Examples: []string{
 			"confab handle devices alice",
 			"confab handle devices --revoke 5f3a",
@@ -66,7 +67,7 @@ func devices(c *call) error {
 	case c.IsSet("revoke"):
 		return c.change(namesvc.OpDevices, c.rootOrSelf, c.withoutDevice)
 	case c.Bool("extend"):
-		return c.change(namesvc.OpDevices, byDevice, c.extended)
+		return c.change(namesvc.OpDevices, c.selfUntilExpired, c.extended)
 	case c.Bool("join"):
 		return c.join()
 	}
@@ -79,6 +80,19 @@ func (c *call) rootOrSelf(a *acting, e namesvc.Entry) (namesvc.Signer, error) {
 		return a.keys.Device, nil
 	}
 	return c.root(a, e)
+}
+
+// selfUntilExpired signs with this machine's device key, or with a root key once
+// the device has expired: it then has no say any more, not even about itself.
+func (c *call) selfUntilExpired(a *acting, e namesvc.Entry) (namesvc.Signer, error) {
+	_, d, p, err := a.names.Client.Devices(c.Ctx(), a.account.ID, 0)
+	if err != nil {
+		return nil, err
+	}
+	if dev, ok := d.Find(a.keys.Device.Public()); ok && !p.Time.Before(unix(dev.Expires)) {
+		return c.root(a, e)
+	}
+	return a.keys.Device, nil
 }
 
 func (c *call) withoutDevice(_ *acting, _ namesvc.Entry, d namesvc.Devices, _ string) (any, error) {

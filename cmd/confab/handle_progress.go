@@ -72,19 +72,19 @@ func (w *watch) report(p agent.Progress) {
 			return
 		}
 		w.shown, w.tries = w.c.now(), p.Tries
-		w.line.Step("work      %s", triesOf(p))
+		w.step("work      %s", triesOf(p))
 	case agent.Committing:
 		if w.line.Terminal() && w.tries > 0 {
 			w.line.Keep("work      done after %d tries", w.tries)
 		}
-		w.line.Step("commit    sent: the handle is still secret")
+		w.step("commit    sent: the handle is still secret")
 	case agent.Revealing:
-		w.line.Step("reveal    sent: the registration is public now")
+		w.step("reveal    sent: the registration is public now")
 	case agent.Sending:
-		w.line.Step("op        sent to %s", p.Source)
+		w.step("op        sent to %s", p.Source)
 	case agent.Waiting:
 		if w.line.Terminal() {
-			w.line.Step("block     %d", p.Height)
+			w.step("block     %d", p.Height)
 		}
 	case agent.Done:
 		w.line.Keep("proof     at height %d, after %v", p.Height, w.c.now().Sub(w.began).Round(100*time.Millisecond))
@@ -96,6 +96,16 @@ func triesOf(p agent.Progress) string {
 		return fmt.Sprintf("about %d tries are needed", p.Expected)
 	}
 	return fmt.Sprintf("%d tries, about %d are needed", p.Tries, p.Expected)
+}
+
+// step shows a step in the place of the last one. A line that is longer than the
+// terminal is wide would not be replaced but pile up, so it is cut.
+func (w *watch) step(format string, args ...any) {
+	text := []rune(fmt.Sprintf(format, args...))
+	if wide := w.c.columns(); w.line.Terminal() && wide > 1 && len(text) >= wide {
+		text = append(text[:wide-2], '…')
+	}
+	w.line.Step("%s", string(text))
 }
 
 // done ends the waiting and says what an interruption means.

@@ -70,6 +70,33 @@ func TestWatch_SaysWhatCtrlCMeans(t *testing.T) {
 	})
 }
 
+// TestWatch_KeepsToOneLineOfANarrowTerminal: what wraps cannot be wiped out by
+// the next step.
+func TestWatch_KeepsToOneLineOfANarrowTerminal(t *testing.T) {
+	steps := func(w *watch) error {
+		for _, s := range []agent.Step{agent.Working, agent.Committing, agent.Waiting, agent.Revealing, agent.Sending} {
+			w.report(agent.Progress{Step: s, Source: "https://a-host-with-a-long-name.example:7780", Expected: 1 << 20, Tries: 1 << 21})
+		}
+		return nil
+	}
+	synctest.Test(t, func(t *testing.T) {
+		_, said := watching(t, t.Context(), true, "", steps)
+		for _, line := range strings.Split(strings.TrimSuffix(said, "\n"), "\r\x1b[K") {
+			if n := len([]rune(line)); n > 59 && !strings.HasSuffix(line, "\n") {
+				t.Errorf("%d columns: %q", n, line)
+			}
+		}
+		if !strings.Contains(said, "-long-name.example:…") {
+			t.Errorf("it said %q", said)
+		}
+	})
+	synctest.Test(t, func(t *testing.T) {
+		if _, said := watching(t, t.Context(), false, "", steps); !strings.Contains(said, "-long-name.example:7780\n") {
+			t.Errorf("it is cut where there is no terminal: %q", said)
+		}
+	})
+}
+
 func TestWatch_LeavesOtherErrorsAlone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		no := wire.Errorf(wire.Exists, "taken")

@@ -11,7 +11,6 @@ import (
 	"github.com/confab-chat/confab/agent/keyring"
 	"github.com/confab-chat/confab/internal/command"
 	"github.com/confab-chat/confab/namesvc"
-	"github.com/confab-chat/confab/namesvc/key"
 	"github.com/confab-chat/confab/namesvc/wire"
 )
 
@@ -31,13 +30,9 @@ goes on where it was.`,
 			"confab handle register alice",
 			"confab handle register --concierge @harbor --passphrase-file pass.txt alice",
 		},
-		Flags: []cli.Flag{
+		Flags: append(append([]cli.Flag{
 			&cli.StringFlag{Name: "concierge", Usage: "choose `HANDLE` as concierge at once"},
-			&cli.StringFlag{Name: "role", Usage: "for a service: its `ROLES`, joined by commas: concierge, hub, relay, validator"},
-			&cli.StringSliceFlag{Name: "url", Usage: "for a service: a `URL` it answers at; repeat for more"},
-			&cli.StringFlag{Name: "server-key", Usage: "for a service: the public `KEY` it proves itself with"},
-			accountFlag(), networkFlag(), passphraseFlag(), phraseFlag(),
-		},
+		}, serviceFlags()...), accountFlag(), networkFlag(), passphraseFlag(), phraseFlag()),
 		Run: e.with(registerHandle),
 	}
 }
@@ -104,6 +99,9 @@ func (c *call) resume(a *acting, h namesvc.Handle) (bool, error) {
 			continue
 		}
 		c.Say("going on with the registration that began at %s", unix(t.Started).Format(time.RFC3339))
+		if given := c.firstRecord(); given != "" {
+			c.Say("--%s counts as it was given then; %s", given, afterwards(given))
+		}
 		w := c.watch(fmt.Sprintf("registering %v", h))
 		_, err := a.names.Resume(w.ctx, agent.Prepared{Handle: h, Account: a.account.ID, Register: t.Op, Commit: t.Commit}, w.report)
 		err = c.ended(a, h, w.done(err))
@@ -138,6 +136,12 @@ func (c *call) plan(a *acting, h namesvc.Handle) (agent.Plan, error) {
 		Device: a.keys.Device, Scopes: namesvc.AllScopes, Expires: c.now().AddDate(deviceYears, 0, 0),
 	}}}
 	e, _, err := a.names.Client.Account(c.Ctx(), a.account.ID, 0)
+	if given := c.firstRecord(); given != "" && err == nil {
+		if _, held := e.Holds(h); !held {
+			return p, c.Usagef("--%s is for an account's first registration, and account %s is on the chain already: leave it out; %s", given, a.account.Name, afterwards(given))
+		}
+		c.Say("--%s is not used: account %s is on the chain already; %s", given, a.account.Name, afterwards(given))
+	}
 	if wire.CodeOf(err) == wire.NotFound {
 		// Not on the chain yet: its genesis op says what its root keys are.
 		if p.Genesis, err = namesvc.DecodeGenesis(a.account.Genesis); err != nil {
@@ -158,30 +162,43 @@ func (c *call) plan(a *acting, h namesvc.Handle) (agent.Plan, error) {
 		}
 		p.Records = &namesvc.Records{Concierges: []namesvc.Concierge{con}}
 	}
-	if c.IsSet("role") || c.IsSet("url") || c.IsSet("server-key") {
-		s, err := c.endpoint()
-		if err != nil {
-			return p, err
-		}
+	if c.firstSet(serviceFlagNames[:]...) != "" {
 		if p.Records == nil {
 			p.Records = &namesvc.Records{}
 		}
-		p.Records.Service = s
+		p.Records.Service = &namesvc.Endpoint{}
+		if err := c.endpoint(p.Records.Service); err != nil {
+			return p, err
+		}
+		if err := isService(a.account.Kind, a.account.Name); err != nil {
+			return p, err
+		}
 	}
 	return p, nil
 }
 
-// endpoint reads a service's endpoint from the flags.
-func (c *call) endpoint() (*namesvc.Endpoint, error) {
-	roles, err := namesvc.ParseRoles(c.String("role"))
-	if err != nil {
-		return nil, c.Usagef("--role: %v", err)
+// firstSet returns the first of these flags that is on the line, or "".
+func (c *call) firstSet(flags ...string) string {
+	for _, name := range flags {
+		if c.IsSet(name) {
+			return name
+		}
 	}
-	k, err := key.ParsePublic(c.String("server-key"))
-	if err != nil {
-		return nil, c.Usagef("--server-key: %v", err)
+	return ""
+}
+
+// firstRecord returns the first flag on the line that only an account's first
+// registration can carry, or "".
+func (c *call) firstRecord() string {
+	return c.firstSet(append([]string{"concierge"}, serviceFlagNames[:]...)...)
+}
+
+// afterwards says how to change what a flag says at the first registration.
+func afterwards(flag string) string {
+	if flag == "concierge" {
+		return "confab handle set-concierge chooses a concierge"
 	}
-	return &namesvc.Endpoint{Roles: roles, URLs: c.StringSlice("url"), Key: k}, nil
+	return "confab handle set-service changes a service's endpoint"
 }
 
 // begin writes a registration down before it is sent.

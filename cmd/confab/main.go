@@ -13,10 +13,20 @@ import (
 
 func main() { command.Main(newProgram(systemEnv())) }
 
+// columns asks each time, because a person may make the window narrower.
+func columns() int {
+	wide, _, err := term.GetSize(int(os.Stderr.Fd()))
+	if err != nil {
+		return 0
+	}
+	return wide
+}
+
 // systemEnv is the real world.
 func systemEnv() *env {
 	e := &env{
 		world:     command.System(),
+		columns:   columns,
 		configDir: os.UserConfigDir,
 		now:       time.Now,
 		rand:      rand.Reader,

@@ -345,8 +345,10 @@ func fetchPin(ctx context.Context, text string) ([]byte, error) {
 	defer res.Body.Close()
 	b, err := io.ReadAll(io.LimitReader(res.Body, maxPinText+1))
 	switch {
-	case err != nil || res.StatusCode != http.StatusOK:
-		return nil, wire.Errorf(wire.Unavailable, "fetch pin: %s answered %s", url, res.Status)
+	case res.StatusCode != http.StatusOK: // its text is a stranger's, and not for a terminal
+		return nil, wire.Errorf(wire.Unavailable, "fetch pin: %s answered with status %d", url, res.StatusCode)
+	case err != nil:
+		return nil, wire.Errorf(wire.Unavailable, "fetch pin: read what %s answers: %w", url, err)
 	case len(b) > maxPinText:
 		return nil, wire.Errorf(wire.Invalid, "fetch pin: what %s serves is too large for a pin", url)
 	case sha256.Sum256(b) != [sha256.Size]byte(sum):

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
 	"flag"
@@ -22,10 +23,12 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/confab-chat/confab/agent"
 	"github.com/confab-chat/confab/agent/keyring"
 	"github.com/confab-chat/confab/internal/command"
 	"github.com/confab-chat/confab/internal/command/story"
 	"github.com/confab-chat/confab/internal/testnet"
+	"github.com/confab-chat/confab/lightclient"
 	"github.com/confab-chat/confab/lightclient/verify"
 	"github.com/confab-chat/confab/namesvc"
 	"github.com/confab-chat/confab/namesvc/key"
@@ -116,6 +119,43 @@ func TestOnANetwork(t *testing.T) {
 		n.stories(t, scripts...)
 	})
 	t.Run("two at once", n.twoAtOnce)
+	t.Run("an expired device", n.expiredDevice)
+}
+
+// expiredDevice is a machine that was not used for a year: it cannot speak for
+// itself any more, and its root key brings it back.
+func (n *network) expiredDevice(t *testing.T) {
+	w := n.world(t, "person")
+	w.run("handle register --concierge @harbor expired_1").ok()
+	keys, err := w.load("me").Unlock([]byte("correct horse"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	client, err := lightclient.New(lightclient.Config{Pin: n.pin, Sources: n.Sources()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := agent.Names{Client: client, Rand: rand.Reader}
+	var until time.Time
+	_, err = names.Change(t.Context(), w.load("me").ID, *keys.Root, namesvc.OpDevices, func(_ namesvc.Entry, d namesvc.Devices, _ string) (any, error) {
+		list := agent.Grants(d)
+		until = time.Now().Add(3 * time.Second)
+		list[0].Expires = uint64(until.Unix())
+		return namesvc.DeviceList{Devices: list}, nil
+	}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for chain := (time.Time{}); chain.Before(until); {
+		p, err := client.Chain(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		chain = p.Proof.Time
+	}
+	w.run("handle renew").fails(11, "the device key has expired")
+	w.run("handle devices --extend").ok()
+	w.run("handle renew").ok()
 }
 
 // twoAtOnce runs two programs for one person, and two persons for one handle.

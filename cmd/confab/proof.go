@@ -19,7 +19,7 @@ import (
 )
 
 func proofNoun(e *env) command.Noun {
-	return command.Noun{Name: "proof", Short: "proofs as files: save, verify offline, look into", Verbs: []command.Verb{proofSave(e), proofVerify(e), proofShow(e)}}
+	return command.Noun{Name: "proof", Short: "proofs as files: save, verify offline, look into", Verbs: []command.Verb{proofSave(e), proofVerify(e), proofShow(e), proofEvidence(e)}}
 }
 
 func proofSave(e *env) command.Verb {
@@ -77,15 +77,17 @@ func proofVerify(e *env) command.Verb {
 		Short: "verify a proof, offline",
 		Long: `Verifies a proof from a pin and says what it means. Nothing but the file and
 the pin is used: no network, no account. The pin is text, a file, or that of
-a network this machine knows (--network).
+a network this machine knows (--network). A proof of another handle is as
+true as that of the one you asked for: --handle says which it must be.
 
 A proof says what was true at its time. By default it may be a day old.`,
 		Examples: []string{
 			"confab proof verify --pin dev.pin alice.bundle",
-			"confab proof verify --network dev --max-age 1h --json alice.bundle",
+			"confab proof verify --network dev --handle alice --max-age 1h --json alice.bundle",
 		},
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "pin", Usage: "the `PIN` to stand on: text or a file"},
+			&cli.StringFlag{Name: "handle", Usage: "refuse the proof unless it is about `HANDLE`"},
 			&cli.DurationFlag{Name: "max-age", Value: 24 * time.Hour, DefaultText: "24h", Usage: "the proof may be this `AGE`, such as 90s or 2h, but no older"},
 			networkFlag(),
 		},
@@ -106,13 +108,30 @@ A proof says what was true at its time. By default it may be a day old.`,
 			if err != nil {
 				return err
 			}
-			raw, err := bundle.Decode(b)
+			about, err := c.about(b)
 			if err != nil {
 				return err
 			}
-			return c.printVerified(raw.About, verified)
+			return c.printVerified(about, verified)
 		}),
 	}
+}
+
+// about returns what a proof says that it is about, which must be the handle
+// that is expected, if one is.
+func (c *call) about(b []byte) (string, error) {
+	raw, err := bundle.Decode(b)
+	if err != nil || c.String("handle") == "" {
+		return raw.About, err
+	}
+	want, err := parseHandle(c.String("handle"))
+	if err != nil {
+		return "", err
+	}
+	if got, err := namesvc.ParseHandle(raw.About); err != nil || got != want {
+		return "", wire.Errorf(wire.Invalid, "the proof holds, but it is about %.80q and not about %v", raw.About, want)
+	}
+	return raw.About, nil
 }
 
 // pin returns the pin to stand on.

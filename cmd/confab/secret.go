@@ -32,7 +32,7 @@ func (c *call) passphrase(flag, prompt string) ([]byte, error) {
 	if c.person == nil {
 		return nil, c.noTerminal(flag)
 	}
-	text, err := c.person.askHidden(prompt + ": ")
+	text, err := c.person.askHidden(c.Ctx(), prompt+": ")
 	return []byte(text), err
 }
 
@@ -51,7 +51,7 @@ func (c *call) newPassphrase(flag, prompt string) ([]byte, error) {
 	}
 	c.Say("choose a passphrase of at least %d characters; a few random words are easy to keep", minPassphrase)
 	for range tries {
-		first, err := c.person.askHidden(prompt + ": ")
+		first, err := c.person.askHidden(c.Ctx(), prompt+": ")
 		if err != nil {
 			return nil, err
 		}
@@ -59,7 +59,7 @@ func (c *call) newPassphrase(flag, prompt string) ([]byte, error) {
 			fmt.Fprintln(c.Stderr, err)
 			continue
 		}
-		again, err := c.person.askHidden("the same again: ")
+		again, err := c.person.askHidden(c.Ctx(), "the same again: ")
 		if err != nil {
 			return nil, err
 		}
@@ -140,7 +140,7 @@ func (c *call) phrase() (key.Phrase, error) {
 	}
 	var last error
 	for range tries {
-		text, err := c.person.askHidden("recovery phrase, 12 words, not shown: ")
+		text, err := c.person.askHidden(c.Ctx(), "recovery phrase, 12 words, not shown: ")
 		if err != nil {
 			return key.Phrase{}, err
 		}
@@ -182,7 +182,7 @@ func (c *call) confirmPhrase(p key.Phrase) error {
 	words := strings.Fields(p.Reveal())
 	for range tries {
 		c.showPhrase(words)
-		if _, err := c.person.ask("press enter when you have written them down "); err != nil {
+		if _, err := c.person.ask(c.Ctx(), "press enter when they are on paper "); err != nil {
 			return err
 		}
 		fmt.Fprint(c.Stderr, hide)
@@ -195,18 +195,23 @@ func (c *call) confirmPhrase(p key.Phrase) error {
 	return wire.Errorf(wire.Invalid, "the phrase was not confirmed: no account was made, and these words are worth nothing")
 }
 
+// showPhrase shows the words on a page that fits a screen of 40 columns and 24
+// lines, such as a phone's: a word that breaks at the edge is copied wrongly.
 func (c *call) showPhrase(words []string) {
 	fmt.Fprint(c.Stderr, "your recovery phrase\n\n")
 	for i, w := range words {
 		fmt.Fprintf(c.Stderr, "%4d  %s", i+1, c.Paint(c.StderrTerminal, command.Bold, fmt.Sprintf("%-10s", w)))
-		if i%3 == 2 {
+		if i%2 == 1 {
 			fmt.Fprintln(c.Stderr)
 		}
 	}
 	fmt.Fprint(c.Stderr, `
-write these words on paper, in this order, and keep it where only you can get it.
-they are shown once and stored nowhere. whoever has them has the account;
-if you lose them, nobody can give them back.
+write these words on paper, in this
+order, and keep it where only you can
+get it. they are shown once and stored
+nowhere. whoever has them has the
+account; if you lose them, nobody can
+give them back.
 
 `)
 }
@@ -226,7 +231,7 @@ func (c *call) askWords(words []string) (right bool, err error) {
 	}
 	right = true
 	for _, i := range []int{first, second} {
-		typed, err := c.person.ask(fmt.Sprintf("word %d: ", i+1))
+		typed, err := c.person.ask(c.Ctx(), fmt.Sprintf("word %d: ", i+1))
 		if err != nil {
 			return false, err
 		}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"io"
 	"os"
@@ -12,7 +13,9 @@ import (
 
 // tty is a real terminal. While a question is open the terminal is in raw mode,
 // so that Ctrl-C is a key like any other: it ends the question and the terminal
-// is put right again, which a signal would not give us the time for.
+// is put right again. A signal from elsewhere ends the context and so has the
+// same effect; the reader that still waits for a key is left behind then, and
+// nothing more is asked.
 type tty struct {
 	in, out *os.File
 	line    *term.Terminal
@@ -33,18 +36,21 @@ func (t *tty) begin() {
 	t.line.History = forgetful{}
 }
 
-func (t *tty) ask(prompt string) (string, error) {
-	return t.raw(func() (string, error) {
+func (t *tty) ask(ctx context.Context, prompt string) (string, error) {
+	return t.raw(ctx, func() (string, error) {
 		t.line.SetPrompt(prompt)
 		return t.line.ReadLine()
 	})
 }
 
-func (t *tty) askHidden(prompt string) (string, error) {
-	return t.raw(func() (string, error) { return t.line.ReadPassword(prompt) })
+func (t *tty) askHidden(ctx context.Context, prompt string) (string, error) {
+	return t.raw(ctx, func() (string, error) { return t.line.ReadPassword(prompt) })
 }
 
-func (t *tty) raw(read func() (string, error)) (text string, err error) {
+func (t *tty) raw(ctx context.Context, read func() (string, error)) (text string, err error) {
+	if ctx.Err() != nil {
+		return "", command.ErrStopped
+	}
 	old, err := term.MakeRaw(int(t.in.Fd()))
 	if err != nil {
 		return "", err
@@ -53,7 +59,22 @@ func (t *tty) raw(read func() (string, error)) (text string, err error) {
 	if width, height, err := term.GetSize(int(t.out.Fd())); err == nil && width > 0 {
 		t.line.SetSize(width, height)
 	}
-	text, err = read()
+	type answer struct {
+		text string
+		err  error
+	}
+	answered := make(chan answer, 1)
+	go func() {
+		text, err := read()
+		answered <- answer{text, err}
+	}()
+	select {
+	case a := <-answered:
+		text, err = a.text, a.err
+	case <-ctx.Done():
+		t.out.WriteString("\r\n")
+		return "", command.ErrStopped
+	}
 	switch {
 	case errors.Is(err, io.EOF): // Ctrl-C, Ctrl-D, or the terminal is gone
 		t.out.WriteString("\r\n")

@@ -151,10 +151,10 @@ func TestTTY_IsPutRightWhenTheQuestionIsStopped(t *testing.T) {
 		}
 		seen := watchScreen(screen)
 		person := newTTY(program, program)
-		for _, ask := range []func(string) (string, error){person.ask, person.askHidden} {
+		for _, ask := range []func(context.Context, string) (string, error){person.ask, person.askHidden} {
 			at := len(seen.until(0, ""))
 			done := make(chan error, 1)
-			go func() { _, err := ask("question: "); done <- err }()
+			go func() { _, err := ask(t.Context(), "question: "); done <- err }()
 			seen.until(at, "question: ")
 			if flags(t, program)&sys.ECHO != 0 {
 				t.Errorf("%s: the terminal echoes while the question is open", name)
@@ -171,7 +171,7 @@ func TestTTY_IsPutRightWhenTheQuestionIsStopped(t *testing.T) {
 		}
 		at := len(seen.until(0, ""))
 		answer := make(chan string, 1)
-		go func() { text, _ := person.ask("again: "); answer <- text }()
+		go func() { text, _ := person.ask(t.Context(), "again: "); answer <- text }()
 		seen.until(at, "again: ")
 		if _, err := screen.WriteString("whole\r"); err != nil {
 			t.Fatal(err)
@@ -180,4 +180,43 @@ func TestTTY_IsPutRightWhenTheQuestionIsStopped(t *testing.T) {
 			t.Errorf("%s: the next answer is %q", name, text)
 		}
 	}
+}
+
+// TestTTY_ASignalEndsTheQuestionAndTakesThePhraseOffTheScreen is kill, or a
+// machine that shuts down, while the phrase is shown: what it says must not stay
+// for whoever comes next, and the terminal must be usable.
+func TestTTY_ASignalEndsTheQuestionAndTakesThePhraseOffTheScreen(t *testing.T) {
+	screen, program := openPTY(t)
+	before := flags(t, program)
+	seen := watchScreen(screen)
+	w := newWorld(t)
+	w.write("pass", "correct horse\n")
+	w.vars["CONFAB_HOME"] = w.path("home")
+	var stdout, stderr bytes.Buffer
+	e := w.env(&stdout, &stderr)
+	e.world.Stdin, e.world.Stderr, e.world.StderrTerminal = program, program, true
+	person := newTTY(program, program)
+	e.person = person
+	ctx, signal := context.WithCancel(t.Context())
+	status := make(chan int, 1)
+	go func() {
+		status <- newProgram(e).Run(ctx, []string{"confab", "account", "new", "--passphrase-file", w.path("pass")})
+	}()
+	seen.until(0, "press enter")
+	signal()
+	if got := <-status; got != command.ExitStopped {
+		t.Errorf("status %d", got)
+	}
+	program.WriteString("the end")
+	all := seen.until(0, "the end")
+	if shown, left := strings.LastIndex(all, "12  "), strings.LastIndex(all, firstScreen); shown < 0 || left < shown {
+		t.Errorf("the phrase stays on the screen:\n%q", all)
+	}
+	if flags(t, program) != before {
+		t.Error("the terminal is not as it was")
+	}
+	if _, err := person.ask(ctx, "more: "); !errors.Is(err, command.ErrStopped) {
+		t.Errorf("a question after the end: %v", err)
+	}
+	w.wantAccounts()
 }

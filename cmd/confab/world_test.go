@@ -71,6 +71,7 @@ func (w *world) env(stdout, stderr *bytes.Buffer) *env {
 			Stdin: strings.NewReader(w.stdin), Stdout: stdout, Stderr: stderr,
 			Getenv: func(name string) string { return w.vars[name] },
 		},
+		columns:   func() int { return 60 },
 		configDir: func() (string, error) { return w.path("config"), nil },
 		now:       w.clock,
 		rand:      w.dice,
@@ -189,8 +190,13 @@ var (
 	wordRequest = regexp.MustCompile(`^word (\d+): $`)
 )
 
-func (p *fakePerson) ask(prompt string) (string, error)       { return p.answer(prompt, true) }
-func (p *fakePerson) askHidden(prompt string) (string, error) { return p.answer(prompt, false) }
+func (p *fakePerson) ask(_ context.Context, prompt string) (string, error) {
+	return p.answer(prompt, true)
+}
+
+func (p *fakePerson) askHidden(_ context.Context, prompt string) (string, error) {
+	return p.answer(prompt, false)
+}
 
 func (p *fakePerson) answer(prompt string, shown bool) (string, error) {
 	p.asked, p.shown = append(p.asked, prompt), append(p.shown, shown)

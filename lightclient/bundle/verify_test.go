@@ -470,6 +470,32 @@ func TestVerify_ProvesAbsence(t *testing.T) {
 	}
 }
 
+// What an account's own leaf says is read at the head's time too: nobody touched
+// it since the lease ran out, and its handles may be others' by now.
+func TestVerified_ReadsAnEntryAtTheTimeOfTheHead(t *testing.T) {
+	p := namesvc.DevParams("confab-fake")
+	p.WorkBits, p.WorkKiB = 0, 8
+	p.Probation, p.Liveness, p.Dormant = 60, 60, 60
+	w := newWorld(t, fakechain.Spec{Params: p})
+	held := func() []namesvc.Lease {
+		b, err := w.Bundle(lightclient.Request{Account: &w.alice.ID, Pin: 1})
+		w.do(err)
+		v, err := w.verify(b)
+		w.do(err)
+		e, err := v.Account(w.alice.ID)
+		w.do(err)
+		return e.Handles
+	}
+	if n := len(held()); n != 1 {
+		t.Errorf("at first it has %d handles", n)
+	}
+	w.Cut(w.Now().Add(time.Hour))
+	w.Skip(2)
+	if n := len(held()); n != 0 {
+		t.Errorf("an hour later, when it has lapsed, it has %d handles", n)
+	}
+}
+
 // The head is the time of an answer: a reader whose clock is behind within the
 // allowed drift sees age 0, not a negative one.
 func TestVerify_MeasuresAgeFromTheHead(t *testing.T) {

@@ -164,6 +164,28 @@ func TestVerify_RefusesWhatAForgerCanBuild(t *testing.T) {
 	}
 }
 
+// The same with a root that no tree of ours has, as a faulty or foreign one might:
+// what is checked must hold by itself.
+func TestVerify_RefusesLeavesInWrongPlaces(t *testing.T) {
+	hash := func(tag byte, a, b [32]byte) [32]byte {
+		return sha256.Sum256(slices.Concat([]byte{tag}, a[:], b[:]))
+	}
+	left, right := key{0x01}, key{0x81} // the one belongs to the left of the root, the other to the right
+	value, beside := sha256.Sum256([]byte("v")), sha256.Sum256([]byte("beside"))
+	root := hash(1, beside, hash(0, left, value)) // left's leaf on the right
+	p := statetree.Proof{Siblings: [][32]byte{beside}, Other: &statetree.Leaf{Key: left, ValueHash: value}}
+	if err := statetree.VerifyAbsent(root, right, p); !errors.Is(err, statetree.ErrProof) {
+		t.Errorf("another leaf that does not belong there shows absence: %v", err)
+	}
+	p.Other.Key = key{0x82}
+	if err := statetree.VerifyAbsent(hash(1, beside, hash(0, p.Other.Key, value)), right, p); err != nil {
+		t.Errorf("one that does is refused: %v", err)
+	}
+	if err := statetree.Verify(hash(0, right, sha256.Sum256(nil)), right, nil, statetree.Proof{}); !errors.Is(err, statetree.ErrProof) {
+		t.Errorf("an empty value is there: %v", err)
+	}
+}
+
 func TestMarshalBinary_RefusesWhatNoTreeGives(t *testing.T) {
 	for name, siblings := range map[string][][32]byte{
 		"a lowest level beside nothing": {{1}, {}},
