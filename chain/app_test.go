@@ -316,6 +316,12 @@ func TestCheckTx_ALaneThatIsFullSaysSo(t *testing.T) {
 	if r := m.check(t, op); r.Code != 0 {
 		t.Error(r.Log)
 	}
+	// With a block the count begins anew: what still waits is checked again.
+	m.must(t)
+	c, _ := newPerson(t, m.params.Chain).registration("late", m)
+	if r := m.check(t, c); r.Code != 0 {
+		t.Errorf("after a block the lane is still full: %s", r.Log)
+	}
 }
 
 func TestApp_GoesOnWhereItWasAfterARestart(t *testing.T) {

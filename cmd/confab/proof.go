@@ -155,8 +155,15 @@ func (c *call) pin() (verify.Pin, error) {
 }
 
 // printVerified says what a verified bundle means: about is what it says that it
-// is about, a handle or an account.
+// is about, a handle or an account, or the chain itself.
 func (c *call) printVerified(about string, v *bundle.Verified) error {
+	if out, ok, err := viewChain(about, v); ok || err != nil {
+		if err == nil {
+			c.Say("the proof holds: this was so at %s, if you believe the pin below", v.Time.UTC().Format(time.RFC3339))
+			err = c.Print(out, out.write)
+		}
+		return err
+	}
 	m, err := verifiedMeaning(about, v)
 	var missing *namesvc.NotFoundError
 	var alike *namesvc.ConfusableError
@@ -195,7 +202,7 @@ func verifiedMeaning(about string, v *bundle.Verified) (namesvc.Meaning, error) 
 	}
 	h, err := namesvc.ParseHandle(about)
 	if err != nil {
-		return namesvc.Meaning{}, wire.Errorf(wire.Invalid, "the proof holds, but it is about %.40q and not about a handle or account; confab proof show says what is in it", about)
+		return namesvc.Meaning{}, wire.Errorf(wire.Invalid, "the proof holds, but it is about %.40q which this program does not know; confab proof show says what is in it", about)
 	}
 	return v.Handle(h)
 }
