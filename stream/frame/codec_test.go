@@ -96,7 +96,7 @@ func FuzzDecode(f *testing.F) {
 // FuzzServe gives a server whatever bytes a client may send.
 func FuzzServe(f *testing.F) {
 	var all []byte
-	for _, x := range frames() {
+	for _, x := range frames()[1:10] { // what clients send after Hello
 		b := frame.Encode(x)
 		all = append(append(all, byte(len(b)>>8), byte(len(b))), b...)
 	}

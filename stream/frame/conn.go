@@ -29,10 +29,12 @@ func Over(c io.ReadWriteCloser) Conn {
 }
 
 const (
-	// readBuffer takes several short frames in one read.
-	readBuffer = 4 << 10
-	// keepBuffer is how large a buffer a connection keeps while it is idle.
-	keepBuffer = 4 << 10
+	// readBuffer takes several short frames in one read. What is below, such as
+	// TLS, has a buffer of its own, and most connections are idle.
+	readBuffer = 512
+	// keepBuffer is how large a buffer a connection keeps while it is idle: a
+	// short message fits.
+	keepBuffer = 1 << 10
 	// packet is how many bytes are written at once: four TLS records.
 	packet = 64 << 10
 )

@@ -256,35 +256,39 @@ func (c *countingConn) WriteFrames(frames [][]byte) error {
 
 // However many follow a stream, an entry is read once and encoded once.
 func TestServer_ReadsAndEncodesOnceForAll(t *testing.T) {
-	store, w := fakeWorld(t)
-	const followers = 100
-	pushes := make(chan *byte, followers)
-	for range followers {
-		here, there := frame.Pipe()
-		go w.server.Serve(context.Background(), &countingConn{there, pushes}, &door{})
-		c, err := frame.Dial(t.Context(), here)
-		if err != nil {
-			t.Fatal(err)
+	synctest.Test(t, func(t *testing.T) {
+		store, w := fakeWorld(t)
+		defer w.server.Close(context.Background())
+		const followers = 100
+		pushes := make(chan *byte, followers)
+		for range followers {
+			here, there := frame.Pipe()
+			go w.server.Serve(context.Background(), &countingConn{there, pushes}, &door{})
+			c, err := frame.Dial(t.Context(), here)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.Close()
+			subscribe(t, c, queueID, 0)
 		}
-		defer c.Close()
-		subscribe(t, c, queueID, 0)
-	}
-	if n := store.watchers(queueID); n != 1 {
-		t.Fatalf("%d watch the store", n)
-	}
-	before := 0
-	store.set(func() { before = store.reads })
-	store.Submit(queueID, message(1, 100), func(stream.Receipt, error) {})
-	first := <-pushes
-	for range followers - 1 {
-		if p := <-pushes; p != first {
-			t.Fatal("a push was encoded twice")
+		synctest.Wait() // until all are up to date
+		if n := store.watchers(queueID); n != 1 {
+			t.Errorf("%d watch the store", n)
 		}
-	}
-	store.set(func() {
-		if n := store.reads - before; n != 1 {
-			t.Errorf("%d reads", n)
+		before := 0
+		store.set(func() { before = store.reads })
+		store.Submit(queueID, message(1, 100), func(stream.Receipt, error) {})
+		first := <-pushes
+		for range followers - 1 {
+			if p := <-pushes; p != first {
+				t.Error("a push was encoded twice")
+			}
 		}
+		store.set(func() {
+			if n := store.reads - before; n != 1 {
+				t.Errorf("%d reads", n)
+			}
+		})
 	})
 }
 

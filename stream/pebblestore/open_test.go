@@ -5,10 +5,13 @@ import (
 	"encoding/binary"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 
 	"github.com/confab-chat/confab/namesvc/wire"
 	"github.com/confab-chat/confab/stream"
@@ -219,5 +222,32 @@ func TestRange_TailIsWhatIsStored(t *testing.T) {
 				t.Fatalf("entry %d differs", e.Seq)
 			}
 		}
+	}
+}
+
+// No read writes, however many readers there are.
+func TestRead_WritesNothing(t *testing.T) {
+	var writes atomic.Int64
+	s := open(t, "streams", pebblestore.Options{Now: epoch, FS: errorfs.Wrap(vfs.NewMem(), beforeWrites(func() { writes.Add(1) }))})
+	defer s.Close()
+	id := stream.ID{1}
+	configure(t, s, id, stream.Settings{TTL: time.Hour})
+	fill(t, s, id, 1, 20)
+	before := writes.Load()
+	for n := range 2000 {
+		if _, err := s.Range(t.Context(), id, uint64(n%20), 500); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.State(t.Context(), id); err != nil {
+			t.Fatal(err)
+		}
+		stop, err := s.Watch(t.Context(), id, make(ring, 1))
+		if err != nil {
+			t.Fatal(err)
+		}
+		stop()
+	}
+	if n := writes.Load() - before; n != 0 {
+		t.Errorf("%d writes", n)
 	}
 }

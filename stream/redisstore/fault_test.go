@@ -271,3 +271,39 @@ func TestStore_KeepsTheContractOnACluster(t *testing.T) {
 		streamtest.Run(t, func(t *testing.T) streamtest.Subject { return subject(t, url) })
 	})
 }
+
+// No read writes: what Redis has logged is the same after many.
+func TestRead_WritesNothing(t *testing.T) {
+	server := streamtest.StartRedis(t)
+	s := open(t, server.URL, redisstore.Options{})
+	id := stream.ID{1}
+	if err := s.Configure(t.Context(), id, stream.Settings{TTL: time.Hour}); err != nil {
+		t.Fatal(err)
+	}
+	for n := range 20 {
+		m := stream.Message{ID: stream.MessageID{byte(n)}, Body: make([]byte, 100)}
+		if _, err := stream.Append(t.Context(), s, id, m); err != nil {
+			t.Fatal(err)
+		}
+	}
+	logged := func() string {
+		for line := range strings.Lines(redisCLI(t, server.Port, "info", "persistence")) {
+			if strings.HasPrefix(line, "aof_current_size:") {
+				return line
+			}
+		}
+		return "unknown"
+	}
+	before := logged()
+	for n := range 500 {
+		if _, err := s.Range(t.Context(), id, uint64(n%20), 500); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.State(t.Context(), id); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if after := logged(); after != before {
+		t.Errorf("log grew from %s to %s", before, after)
+	}
+}

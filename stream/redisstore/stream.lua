@@ -58,28 +58,39 @@ local function append(keys, args)
   local s = redis.call('HMGET', keys[1], 'seq', 'bytes', 'base', 'basebytes', 'maxn', 'maxb', 'age')
   if not s[1] then return { 'missing' } end
   local message, sum = args[1]:sub(1, 16), args[1]:sub(17, 32)
-  local known = redis.call('HGET', keys[3], message) or (keys[4] and redis.call('HGET', keys[4], message))
+  local seq, bytes = tonumber(s[1]) + 1, tonumber(s[2]) + #args[1] - head
+  local next = text(seq)
+  local known = keys[4] and redis.call('HGET', keys[4], message)
+  if not known and redis.call('HSETNX', keys[3], message, sum .. next) == 0 then
+    known = redis.call('HGET', keys[3], message)
+  end
   if known then
     if known:sub(1, 16) ~= sum then return { 'reused' } end
     return { 'again', known:sub(17) }
   end
-  if args[2] ~= '' and args[2] ~= s[1] then return { 'head' } end
-  local seq, bytes = tonumber(s[1]), tonumber(s[2]) + #args[1] - head
-  local maxn, maxb = tonumber(s[5]), tonumber(s[6])
-  if (maxn > 0 and seq - tonumber(s[3]) >= maxn) or (maxb > 0 and bytes - tonumber(s[4]) > maxb) then
-    return { 'full' }
-  end
-  seq, bytes = text(seq + 1), text(bytes)
-  redis.call('XADD', keys[2], seq .. '-0', 'm', args[1], 'o', bytes)
-  redis.call('HSET', keys[3], message, sum .. seq)
-  if s[7] == args[4] then
-    redis.call('HSET', keys[1], 'seq', seq, 'bytes', bytes)
+  local refused
+  if args[2] ~= '' and args[2] ~= s[1] then
+    refused = 'head'
   else
-    redis.call('HSET', keys[1], 'seq', seq, 'bytes', bytes, 'age', args[4])
+    local maxn, maxb = tonumber(s[5]), tonumber(s[6])
+    if (maxn > 0 and seq - tonumber(s[3]) > maxn) or (maxb > 0 and bytes - tonumber(s[4]) > maxb) then
+      refused = 'full'
+    end
+  end
+  if refused then
+    redis.call('HDEL', keys[3], message)
+    return { refused }
+  end
+  bytes = text(bytes)
+  redis.call('XADD', keys[2], next .. '-0', 'm', args[1], 'o', bytes)
+  if s[7] == args[4] then
+    redis.call('HSET', keys[1], 'seq', next, 'bytes', bytes)
+  else
+    redis.call('HSET', keys[1], 'seq', next, 'bytes', bytes, 'age', args[4])
     redis.call('EXPIRE', keys[3], args[5])
   end
-  redis.call('PUBLISH', args[3], 'w' .. seq)
-  return { 'done', seq }
+  redis.call('PUBLISH', args[3], 'w' .. next)
+  return { 'done', next }
 end
 
 -- configure: keys s, e; args maxn, maxb, ttl, readers, born, hash of nothing.
