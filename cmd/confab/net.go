@@ -47,7 +47,7 @@ func (c *call) chosen(dir networks.Dir, named string) (networks.Network, error) 
 	}
 	n, err := dir.Default()
 	if wire.CodeOf(err) == wire.NotFound {
-		err = wire.Errorf(wire.NotFound, "%w (for one to try, run confab-dev: it prints the whole line)", err)
+		err = wire.Errorf(wire.Invalid, "%w (for one to try, run confab-dev: it prints the whole line)", err)
 	}
 	return n, err
 }
@@ -311,7 +311,7 @@ func readPin(ctx context.Context, text string) (verify.Pin, error) {
 			_, err := verify.ParsePin(text)
 			return verify.Pin{}, err
 		}
-		return verify.Pin{}, wire.Errorf(wire.NotFound, "%.100q is neither a pin nor a file with one; a pin looks like my-chain:1:5f3a… with 64 digits at the end", text)
+		return verify.Pin{}, wire.Errorf(wire.Invalid, "%.100q is neither a pin nor a file with one; a pin looks like my-chain:1:5f3a… with 64 digits at the end", text)
 	}
 	b, err := readFile(text, maxPinText)
 	if err != nil {

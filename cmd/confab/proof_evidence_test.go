@@ -55,5 +55,5 @@ func TestProofEvidence_BelievesOnlyWhatThePinProves(t *testing.T) {
 	w.write("none", "\xa0")
 	w.run("proof evidence --pin "+pin.String()+" FILE/none").fails(10, "evidence: ")
 	w.run("proof evidence --pin "+pin.String()+" FILE/nothing").fails(12, "is not there")
-	w.run("proof evidence FILE/good").fails(12, "which pin?")
+	w.run("proof evidence FILE/good").fails(10, "which pin?")
 }
