@@ -114,6 +114,13 @@ func (e Event) ID() ID { return e.id }
 // Bytes returns the event's encoding. The caller must not change it.
 func (e Event) Bytes() []byte { return e.raw }
 
+// String returns the event's kind and id.
+func (e Event) String() string { return fmt.Sprintf("%v %v", e.Kind(), e.id) }
+
+// Format writes what String returns, whatever the verb: what people write, and the
+// keys of their files, do not get into logs by a stray %+v.
+func (e Event) Format(f fmt.State, _ rune) { fmt.Fprint(f, e.String()) }
+
 // Kind returns what the event is, 0 once its body is gone.
 func (e Event) Kind() Kind {
 	if e.Body == nil {

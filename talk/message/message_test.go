@@ -255,7 +255,7 @@ func TestLimits_TheLargestEventFitsItsBound(t *testing.T) {
 func TestFileKey_NeverPrints(t *testing.T) {
 	f := message.File{Ref: ref(), Name: "a"}
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%x", "%d", "%q"} {
-		for _, v := range []any{f, &f, f.Ref, f.Ref.Key, event(t, f).Body} {
+		for _, v := range []any{f, &f, f.Ref, f.Ref.Key, event(t, f).Body, event(t, f), message.View(event(t, f), nil)} {
 			if s := fmt.Sprintf(verb, v); strings.Contains(s, "f2f2") || strings.Contains(s, "242 242") || strings.Contains(s, "0xf2, 0xf2") {
 				t.Errorf("%s shows the key: %s", verb, s)
 			}
