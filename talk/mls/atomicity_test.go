@@ -197,3 +197,25 @@ func TestAtomicity_MutatedWelcomeAndGroupInfoLetNobodyIn(t *testing.T) {
 	})
 	noError(t, enter(gi))
 }
+
+// FuzzReceive feeds a group whatever comes: it may refuse or accept, but what
+// it refuses leaves the state as it was.
+func FuzzReceive(f *testing.F) {
+	groups := listeners(f, X25519AES128, anyPolicy())
+	for _, s := range samples(f, groups) {
+		f.Add(s.bytes)
+	}
+	records := groups[3].Snapshot()
+	f.Fuzz(func(t *testing.T, b []byte) {
+		m, err := ParseMessage(b)
+		if err != nil {
+			return
+		}
+		g, err := Load(records, anyPolicy(), testSigner(3))
+		noError(t, err)
+		before := state(g)
+		if _, err := g.Receive(m, nil); err != nil && (state(g) != before || len(g.dirty) > 0) {
+			t.Errorf("refused, and changed the state: %v", err)
+		}
+	})
+}

@@ -1,3 +1,5 @@
+//go:build unix
+
 package mls
 
 import (
@@ -5,8 +7,48 @@ import (
 	"encoding/binary"
 	"fmt"
 	"os"
+	"syscall"
 	"testing"
+	"time"
 )
+
+// meter reports the process's own time beside the clock's: what other programs
+// on the machine do does not count.
+type meter struct {
+	b        *testing.B
+	n        int
+	used, at time.Duration
+}
+
+func newMeter(b *testing.B) *meter {
+	b.ReportAllocs()
+	return &meter{b: b, at: cpuTime()}
+}
+
+func cpuTime() time.Duration {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		panic(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+func (m *meter) pause()  { m.used += cpuTime() - m.at }
+func (m *meter) resume() { m.at = cpuTime() }
+
+// loop goes around b.Loop.
+func (m *meter) loop() bool {
+	if m.n == 0 {
+		m.used, m.at = 0, cpuTime()
+	}
+	if m.b.Loop() {
+		m.n++
+		return true
+	}
+	m.pause()
+	m.b.ReportMetric(float64(m.used.Nanoseconds())/float64(m.n), "cpu-ns/op")
+	return false
+}
 
 // benchSizes are the group sizes measured. 10,000 takes minutes to set up.
 func benchSizes() []int {
@@ -126,8 +168,7 @@ func benchOne(b *testing.B, n int, warm bool) {
 	noError(b, err)
 	if !warm {
 		b.Run("create", func(b *testing.B) {
-			b.ReportAllocs()
-			for b.Loop() {
+			for m := newMeter(b); m.loop(); {
 				g := s.create(b)
 				var o CommitOptions
 				for _, k := range s.offers {
@@ -142,8 +183,7 @@ func benchOne(b *testing.B, n int, warm bool) {
 		})
 	}
 	b.Run("join", func(b *testing.B) {
-		b.ReportAllocs()
-		for b.Loop() {
+		for m := newMeter(b); m.loop(); {
 			s.join(b, s.welcome, n-1)
 		}
 	})
@@ -162,8 +202,7 @@ func benchOne(b *testing.B, n int, warm bool) {
 		c.o.TreeOutside = true
 		var out *Committed
 		b.Run(c.name+"/send", func(b *testing.B) {
-			b.ReportAllocs()
-			for b.Loop() {
+			for m := newMeter(b); m.loop(); {
 				out, err = s.founder.Commit(rand, c.o)
 				noError(b, err)
 			}
@@ -176,12 +215,11 @@ func benchOne(b *testing.B, n int, warm bool) {
 		o.Framing.Public = true // so that one message can be received again and again
 		out, err = s.founder.Commit(rand, o)
 		noError(b, err)
-		m, err := ParseMessage(out.Message)
+		message, err := ParseMessage(out.Message)
 		noError(b, err)
 		b.Run(c.name+"/receive", func(b *testing.B) {
-			b.ReportAllocs()
-			for b.Loop() {
-				_, err := s.last.Receive(m, nil)
+			for m := newMeter(b); m.loop(); {
+				_, err := s.last.Receive(message, nil)
 				noError(b, err)
 			}
 		})
@@ -193,18 +231,16 @@ func benchMessages(b *testing.B, s *benchGroup) {
 	rand := testRand(8)
 	data := make([]byte, 200)
 	b.Run("encrypt", func(b *testing.B) {
-		b.ReportAllocs()
 		g, err := s.founder.Clone()
 		noError(b, err)
 		g.TakeDelta()
-		for b.Loop() {
+		for m := newMeter(b); m.loop(); {
 			_, err := g.Encrypt(rand, data, Framing{})
 			noError(b, err)
 			g.TakeDelta()
 		}
 	})
 	b.Run("decrypt", func(b *testing.B) {
-		b.ReportAllocs()
 		g, err := s.last.Clone()
 		noError(b, err)
 		g.TakeDelta()
@@ -213,8 +249,9 @@ func benchMessages(b *testing.B, s *benchGroup) {
 		const batch = 512
 		messages := make([]*Message, batch)
 		i := batch
-		for b.Loop() {
+		for m := newMeter(b); m.loop(); {
 			if i == batch {
+				m.pause()
 				b.StopTimer()
 				for j := range messages {
 					raw, err := sender.Encrypt(rand, data, Framing{})
@@ -224,6 +261,7 @@ func benchMessages(b *testing.B, s *benchGroup) {
 				}
 				i = 0
 				b.StartTimer()
+				m.resume()
 			}
 			_, err := g.Receive(messages[i], nil)
 			noError(b, err)

@@ -125,3 +125,52 @@ func TestBounds_LengthsAreCheckedBeforeMemoryIsTaken(t *testing.T) {
 		t.Errorf("encrypt too much: %v", err)
 	}
 }
+
+func TestBounds_WhoAsksInCannotCrowdOutMembers(t *testing.T) {
+	groups := testGroup(t, X25519AES128, 3, anyPolicy())
+	g := groups[2]
+	ask := func(i int) error {
+		k, _, err := NewKeyPackage(testRand(1), X25519AES128, testSigner(byte(200+i/256)), LeafTemplate{Credential: BasicCredential([]byte{byte(i), byte(i >> 8)})}, Lifetime{0, 9})
+		noError(t, err)
+		b, err := ProposeSelf(testSigner(byte(200+i/256)), g.ID(), g.Epoch(), k)
+		noError(t, err)
+		m, err := ParseMessage(b)
+		noError(t, err)
+		_, err = g.Receive(m, nil)
+		return err
+	}
+	for i := range MaxAsking {
+		noError(t, ask(i))
+	}
+	if err := ask(MaxAsking); !errors.Is(err, ErrInvalid) {
+		t.Errorf("one more asks in: %v", err)
+	}
+	b, err := groups[1].Propose(testRand(1), RemoveProposal(0), Framing{})
+	noError(t, err)
+	m, err := ParseMessage(b)
+	noError(t, err)
+	_, err = g.Receive(m, nil)
+	noError(t, err)
+	out, err := g.Commit(testRand(1), CommitOptions{})
+	noError(t, err)
+	if len(out.Staged.Removed()) != 1 {
+		t.Error("the member's proposal was crowded out of the commit")
+	}
+}
+
+func TestBounds_PendingProposalsAreNoLargerThanAMessage(t *testing.T) {
+	policy := anyPolicy()
+	groups := testGroup(t, X25519AES128, 2, policy)
+	g := groups[1]
+	for i := 0; ; i++ {
+		list := []Extension{ExternalSendersExtension([]ExternalSender{{bytes.Repeat([]byte{1}, 32), BasicCredential(bytes.Repeat([]byte{byte(i), byte(i >> 8)}, maxIdentity/2))}})}
+		_, err := g.Propose(testRand(1), ExtensionsProposal(list), Framing{Public: true})
+		if err == nil && i < 2*MaxMessage/maxIdentity {
+			continue
+		}
+		if !errors.Is(err, ErrInvalid) || i < MaxMessage/maxIdentity/2 {
+			t.Errorf("after %d large proposals: %v", i, err)
+		}
+		return
+	}
+}

@@ -9,7 +9,8 @@ import (
 )
 
 // CommitOptions says what a commit does. The zero value commits what is
-// pending, as a private message.
+// pending, as a private message: whatever any member proposed, so the
+// application first looks at Group.Pending and forgets what its rules refuse.
 type CommitOptions struct {
 	// Proposals are made and committed at once.
 	Proposals []Proposal
@@ -115,7 +116,7 @@ func (g *Group) proposalsFor(o CommitOptions) (given, pending []queued, err erro
 		given = append(given, queued{Proposal: p, sender: Sender{Type: SenderMember, Leaf: g.self}})
 	}
 	if !o.IgnorePending {
-		pending = g.compatible(given)
+		pending = g.compatible(given, o.PSKs)
 	}
 	return given, pending, nil
 }

@@ -138,6 +138,18 @@ func (m *Message) Epoch() uint64 {
 	return 0
 }
 
+// Content returns what a public or private message says it carries, 0 for
+// other formats.
+func (m *Message) Content() ContentType {
+	switch {
+	case m.public != nil:
+		return m.public.content.kind
+	case m.private != nil:
+		return m.private.kind
+	}
+	return 0
+}
+
 // frame wraps a body as MLSMessage.
 func frame(f WireFormat, body []byte) []byte {
 	w := writer{make([]byte, 0, len(body)+4)}

@@ -63,6 +63,11 @@ func (g *GroupInfo) verify(s suite, outside []byte) (*ratchetTree, error) {
 	if g.Context.Suite != s.id {
 		return nil, fmt.Errorf("check group info: group of %v: %w", g.Context.Suite, ErrInvalid)
 	}
+	if len(g.confirmationTag) != hashSize {
+		// A joiner by external commit cannot check the tag, but builds on it: with a
+		// wrong one no member would accept what it sends.
+		return nil, fmt.Errorf("check group info: confirmation tag of %d bytes: %w", len(g.confirmationTag), ErrInvalid)
+	}
 	raw, inside := FindExtension(g.Extensions, ExtRatchetTree)
 	if !inside {
 		raw = bytes.Clone(outside)

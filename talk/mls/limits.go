@@ -31,6 +31,10 @@ const (
 	// as one message.
 	MaxPendingProposals = 2 * MaxMembers
 
+	// MaxAsking bounds the pending proposals of clients who ask to be added.
+	// Nobody vouches for those: anyone who knows the epoch can make them.
+	MaxAsking = 256
+
 	// MaxGroupID bounds a group identifier.
 	MaxGroupID = 255
 

@@ -131,15 +131,15 @@ func openSender(s suite, key secret, p *privateMessage) (sd senderData, err erro
 	return sd, nil
 }
 
-// openPrivate decrypts a message. Its signature is still to be verified, and
-// only then may the step be applied.
-func openPrivate(t *secretTree, senderKey secret, p *privateMessage, known func(LeafIndex) bool) (*authContent, *step, error) {
+// openPrivate decrypts a message from a sender that may returns no error for.
+// Its signature is still to be verified, and only then may the step be applied.
+func openPrivate(t *secretTree, senderKey secret, p *privateMessage, may func(LeafIndex) error) (*authContent, *step, error) {
 	sd, err := openSender(t.s, senderKey, p)
 	if err != nil {
 		return nil, nil, err
 	}
-	if !known(sd.leaf) {
-		return nil, nil, fmt.Errorf("open message: leaf %d is nobody's: %w", sd.leaf, ErrInvalid)
+	if err := may(sd.leaf); err != nil {
+		return nil, nil, fmt.Errorf("open message: %w", err)
 	}
 	st, err := t.open(ratchetID{sd.leaf, p.kind != ContentApplication}, sd.generation)
 	if err != nil {

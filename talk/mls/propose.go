@@ -73,10 +73,10 @@ func (g *Group) propose(rand io.Reader, q queued, f Framing) ([]byte, error) {
 	if err := g.active(); err != nil {
 		return nil, fmt.Errorf("propose: %w", err)
 	}
-	if err := g.room(q.Proposal); err != nil {
+	q.sender = Sender{Type: SenderMember, Leaf: g.self}
+	if err := g.room(q.Proposal, q.sender); err != nil {
 		return nil, fmt.Errorf("propose: %w", err)
 	}
-	q.sender = Sender{Type: SenderMember, Leaf: g.self}
 	if err := g.view().checkProposal(q.Proposal, q.sender); err != nil {
 		return nil, fmt.Errorf("propose: %w", err)
 	}
@@ -107,11 +107,18 @@ func (g *Group) remember(q queued) {
 	g.mark(recordKey{kindProposal, 0, uint32(len(g.proposals) - 1)})
 }
 
-// room refuses a proposal that would make the pending ones too many.
-func (g *Group) room(p *Proposal) error {
-	size := len(p.raw)
+// room refuses a proposal that would make the pending ones too many. Those who
+// ask in may be anybody, so they have a small room of their own.
+func (g *Group) room(p *Proposal, from Sender) error {
+	size, asking := len(p.raw), 0
 	for _, q := range g.proposals {
 		size += len(q.raw)
+		if q.sender.Type == SenderNewMemberProposal {
+			asking++
+		}
+	}
+	if from.Type == SenderNewMemberProposal && asking >= MaxAsking {
+		return fmt.Errorf("%d clients are asking in: %w", asking, ErrInvalid)
 	}
 	if len(g.proposals) >= MaxPendingProposals || size > MaxMessage {
 		return fmt.Errorf("%d proposals of %d bytes are pending; commit them first: %w", len(g.proposals), size, ErrInvalid)
@@ -129,8 +136,9 @@ type choice struct {
 
 // compatible picks from the pending proposals those that one commit of this
 // member can hold: removals before updates, the later before the earlier, and
-// a reinit only alone.
-func (g *Group) compatible(given []queued) []queued {
+// a reinit only alone. It leaves out credentials that the application refuses
+// and pre-shared keys that this member does not hold.
+func (g *Group) compatible(given []queued, psks PSKStore) []queued {
 	// Never its own update or removal.
 	c := &choice{removed: map[LeafIndex]bool{g.self: true}, updated: map[LeafIndex]bool{}, clients: map[string]bool{}}
 	for _, q := range given {
@@ -140,7 +148,7 @@ func (g *Group) compatible(given []queued) []queued {
 	var out []queued
 	for _, removals := range []bool{true, false} {
 		for _, q := range slices.Backward(g.proposals) {
-			if removals == (q.Type == ProposalRemove) && c.fits(q, alone) {
+			if removals == (q.Type == ProposalRemove) && c.fits(q, alone) && g.acceptable(q, psks) {
 				c.add(q)
 				out = append(out, q)
 			}
@@ -148,6 +156,24 @@ func (g *Group) compatible(given []queued) []queued {
 	}
 	slices.Reverse(out)
 	return out
+}
+
+// acceptable reports whether this member could commit a proposal at all.
+func (g *Group) acceptable(q queued, psks PSKStore) bool {
+	v := g.view()
+	switch q.Type {
+	case ProposalAdd:
+		return g.policy.judge([]Candidate{v.candidate(q.Add.Leaf, nil)}) == nil
+	case ProposalUpdate:
+		return g.policy.judge([]Candidate{v.candidate(q.Update, g.tree.leaf(q.sender.Leaf))}) == nil
+	case ProposalExtensions:
+		candidates, err := v.checkExtensions(q.Extensions)
+		return err == nil && g.policy.judge(candidates) == nil
+	case ProposalPSK:
+		_, ok := g.findPSK(psks)(q.PSK)
+		return ok
+	}
+	return true
 }
 
 func (c *choice) add(q queued) {

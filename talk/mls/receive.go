@@ -50,8 +50,9 @@ func (g *Group) receivePrivate(p *privateMessage, psks PSKStore) (*Received, err
 	if p.epoch != g.Epoch() {
 		return g.receivePast(p)
 	}
-	known := func(l LeafIndex) bool { return g.tree.leaf(l) != nil }
-	a, st, err := openPrivate(g.cur.tree, g.cur.secrets.senderData, p, known)
+	a, st, err := openPrivate(g.cur.tree, g.cur.secrets.senderData, p, func(l LeafIndex) error {
+		return g.maySend(l, g.tree.leaf(l))
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -73,8 +74,9 @@ func (g *Group) receivePast(p *privateMessage) (*Received, error) {
 		if old.epoch != p.epoch {
 			continue
 		}
-		known := func(l LeafIndex) bool { return g.leafThen(i, l) != nil }
-		a, st, err := openPrivate(old.tree, old.senderData, p, known)
+		a, st, err := openPrivate(old.tree, old.senderData, p, func(l LeafIndex) error {
+			return g.maySend(l, g.leafThen(i, l))
+		})
 		if err != nil {
 			return nil, err
 		}
@@ -86,6 +88,19 @@ func (g *Group) receivePast(p *privateMessage) (*Received, error) {
 		return receivedFrom(a, leaf), nil
 	}
 	return nil, fmt.Errorf("message of epoch %d in epoch %d: %w", p.epoch, g.Epoch(), ErrWrongEpoch)
+}
+
+// maySend refuses private messages from nobody, and from this member: what it
+// sent itself it cannot read, and what another copy of its state sent must not
+// turn its ratchet.
+func (g *Group) maySend(l LeafIndex, leaf *LeafNode) error {
+	if leaf == nil {
+		return fmt.Errorf("leaf %d is nobody's: %w", l, ErrInvalid)
+	}
+	if l == g.self {
+		return fmt.Errorf("own message comes back: %w", ErrConsumed)
+	}
+	return nil
 }
 
 // leafThen is a leaf as it was in the i-th kept epoch.
@@ -145,7 +160,7 @@ func (g *Group) accept(a *authContent, psks PSKStore) (*Received, error) {
 		return nil, err
 	}
 	if c.kind == ContentProposal {
-		if err := g.room(c.proposal); err != nil {
+		if err := g.room(c.proposal, c.sender); err != nil {
 			return nil, err
 		}
 		ref := proposalRef(a.bytes())

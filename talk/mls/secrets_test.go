@@ -80,6 +80,9 @@ func TestSecrets_NoneInErrorsOrPrintedValues(t *testing.T) {
 		}
 		live = append(live, ks.init, ks.leaf, wrong.init, wrong.leaf, []byte("0123456789abcdef"))
 		live = append(live, *committed.Staged.next.secrets.all()[0], committed.Staged.next.secrets.init)
+		for _, k := range committed.Staged.priv {
+			live = append(live, k)
+		}
 		text := out.Bytes()
 		for i, s := range live {
 			decimal := fmt.Sprint([]byte(s))

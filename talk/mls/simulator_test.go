@@ -36,7 +36,7 @@ type entry struct {
 }
 
 func TestSimulator(t *testing.T) {
-	runs := []struct{ max, steps, seeds int }{{2, 60, 2}, {5, 120, 2}, {12, 120, 2}, {33, 60, 1}, {64, 40, 1}}
+	runs := []struct{ max, steps, seeds int }{{2, 60, 2}, {5, 100, 2}, {12, 70, 2}, {33, 40, 1}, {64, 24, 1}}
 	if os.Getenv("CONFAB_LONG") != "" {
 		for i := range runs {
 			runs[i].steps, runs[i].seeds = 1000, 5

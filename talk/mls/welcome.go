@@ -139,8 +139,8 @@ type JoinOptions struct {
 }
 
 // Join enters a group with a Welcome for the key package. The GroupInfo tells
-// who sent it and carries the sender's extensions. Delete the secrets once the
-// group is stored.
+// who sent it and carries the sender's extensions. Refuse a group whose id is
+// that of one you are in; delete the secrets once the group is stored.
 func Join(w *Welcome, k *KeyPackage, secrets *KeyPackageSecrets, o JoinOptions) (*Group, *GroupInfo, error) {
 	g, gi, err := join(w, k, secrets, o)
 	if err != nil {
