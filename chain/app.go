@@ -27,6 +27,14 @@ type App struct {
 	leaves *leaves
 	logger *slog.Logger
 	parsed *parsed
+	law    Law
+
+	// Set before the first block.
+	halt    *halt
+	proofs  Proofs
+	policy  SnapshotPolicy
+	headers Headers // of an app that may take a snapshot, or nil
+	seed    [32]byte
 
 	// Owned by the consensus connection.
 	genesis *namesvc.Overlay // the first state, until block 1 is durable
@@ -38,10 +46,15 @@ type App struct {
 
 	mu     sync.Mutex // guards what follows
 	last   Mark       // the newest durable block
+	rules  uint32     // the rule set of the block after it
 	params *namesvc.Params
 	sealed uint64         // newest checkpoint whose seals this node has seen
-	seals  []store.Record // to be stored with the next block
+	beside []store.Record // to be stored with the next block
 	news   chan struct{}  // closed and replaced at each commit
+
+	snapshots []*snapshotRecord // kept for others, ascending
+	taking    *restoring        // a snapshot on its way into the store, or nil
+	from      uint64            // the first block whose record is here; 0 for all
 }
 
 // pendingBlock is a block that has been applied and waits for Commit.
@@ -52,6 +65,7 @@ type pendingBlock struct {
 	records  []store.Record
 	due      *verify.Checkpoint // recorded in this block, or nil
 	interval uint64             // between checkpoints
+	rules    uint32             // of the block after it
 }
 
 // keptCheckpoints is how many checkpoint heights stay provable: at the default
@@ -60,8 +74,8 @@ type pendingBlock struct {
 const keptCheckpoints = 64
 
 // also is what is written beside the state, in one batch with it.
-func (p *pendingBlock) also(seals []store.Record) store.Also {
-	a := store.Also{Records: append(p.records, seals...)}
+func (p *pendingBlock) also(beside []store.Record) store.Also {
+	a := store.Also{Records: append(p.records, beside...)}
 	if p.due != nil {
 		a.Keep = []uint64{p.due.Height}
 		if p.due.Number > keptCheckpoints {
@@ -85,37 +99,65 @@ const maxMark = verify.MaxHistorySize + 128
 
 // New returns the app over an open store.
 func New(s *store.Store, chain string, logger *slog.Logger) (*App, error) {
-	a := &App{chain: chain, store: s, leaves: newLeaves(s), logger: logger, parsed: newParsed(), news: make(chan struct{})}
-	height := s.State().Height
-	if height == 0 {
+	a := &App{
+		chain: chain, store: s, leaves: newLeaves(s), logger: logger, parsed: newParsed(), news: make(chan struct{}),
+		law: Law{Newest: namesvc.Rules, Apply: namesvc.ApplyBlock}, halt: newHalt(), rules: namesvc.FirstRules,
+	}
+	if s.State().Height == 0 {
 		return a, nil
 	}
-	b, err := s.Record(markKey)
-	if err != nil {
+	if err := a.load(); err != nil {
 		return nil, fmt.Errorf("open app: %w", err)
 	}
-	if err := wire.Decode(b, &a.last, maxMark); err != nil {
-		return nil, fmt.Errorf("open app: newest block: %w", err)
+	return a, nil
+}
+
+// load reads what the app keeps in memory of a state that has a block.
+func (a *App) load() error {
+	height := a.store.State().Height
+	var last Mark
+	b, err := a.store.Record(markKey)
+	if err != nil {
+		return err
 	}
-	if a.last.Height != height {
-		return nil, fmt.Errorf("open app: the state is at height %d, its mark at %d; restore the folder from a backup", height, a.last.Height)
+	if err := wire.Decode(b, &last, maxMark); err != nil {
+		return fmt.Errorf("newest block: %w", err)
+	}
+	if last.Height != height {
+		return fmt.Errorf("the state is at height %d, its mark at %d; restore the folder from a backup", height, last.Height)
 	}
 	p, err := readParams(a.leaves)
 	if err != nil {
-		return nil, fmt.Errorf("open app: %w", err)
+		return err
 	}
-	a.params = &p
+	sealed := uint64(0)
 	if n := height / p.Checkpoint; n > 0 {
-		_, sealed, err := a.Seals(n)
+		_, ok, err := a.Seals(n)
 		if err != nil {
-			return nil, fmt.Errorf("open app: %w", err)
+			return err
 		}
-		if sealed {
-			a.sealed = n
+		if ok {
+			sealed = n
 		}
 	}
+	from, err := a.readFrom()
+	if err != nil {
+		return err
+	}
+	snapshots, err := a.loadSnapshots()
+	if err != nil {
+		return err
+	}
+	rules, err := namesvc.RulesAt(a.view(), height+1)
+	if err != nil {
+		return err
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.rules = rules
+	a.last, a.params, a.sealed, a.from, a.snapshots = last, &p, sealed, from, snapshots
 	a.pool.reset(a.view())
-	return a, nil
+	return nil
 }
 
 func readParams(g namesvc.Getter) (namesvc.Params, error) {
@@ -146,7 +188,7 @@ func (a *App) root() [32]byte {
 // Info implements abci.Application. It tells what is durable, no more.
 func (a *App) Info(context.Context, *abci.RequestInfo) (*abci.ResponseInfo, error) {
 	durable := a.store.State()
-	info := &abci.ResponseInfo{Data: "confab", Version: "1", AppVersion: namesvc.Rules, LastBlockHeight: int64(durable.Height)}
+	info := &abci.ResponseInfo{Data: "confab", Version: "1", AppVersion: uint64(a.Rules()), LastBlockHeight: int64(durable.Height)}
 	if durable.Height > 0 {
 		info.LastBlockAppHash = durable.Root[:]
 	}
@@ -172,7 +214,7 @@ func (a *App) InitChain(_ context.Context, req *abci.RequestInitChain) (*abci.Re
 		if len(k) != 33 {
 			return nil, fmt.Errorf("init chain: a validator's key is not of type %s", KeyType)
 		}
-		validators = append(validators, namesvc.Validator{Key: [33]byte(k), Power: uint64(v.Power)})
+		validators = append(validators, namesvc.Validator{Key: [33]byte(k), Power: uint64(v.Power), Operator: state.Operator([33]byte(k))})
 	}
 	genesis := namesvc.NewOverlay(nothing{})
 	if err := namesvc.Begin(genesis, state.Params, validators, Seed(state.Params, req.Time)); err != nil {
@@ -221,7 +263,14 @@ func (a *App) FinalizeBlock(_ context.Context, req *abci.RequestFinalizeBlock) (
 	for i, raw := range req.Txs {
 		txs[i], _ = a.parsed.parse(raw)
 	}
-	did, err := a.apply(height, uint64(req.Time.Unix()), txs)
+	if a.HaltCause() != nil {
+		return fail(a.halt.wait())
+	}
+	faults, err := a.faults(req.Misbehavior)
+	if err != nil {
+		return fail(err)
+	}
+	did, err := a.apply(height, uint64(req.Time.Unix()), faults, txs)
 	if err != nil {
 		return fail(err)
 	}
@@ -239,6 +288,11 @@ func (a *App) FinalizeBlock(_ context.Context, req *abci.RequestFinalizeBlock) (
 	if err != nil {
 		return fail(err)
 	}
+	evidence, err := a.evidence(did, req.Misbehavior)
+	if err != nil {
+		return fail(err)
+	}
+	records = append(records, evidence...)
 	params, _ := a.Params()
 	a.pending = &pendingBlock{
 		prepared: prepared, changes: changed, mark: mark, due: did.due, interval: params.Checkpoint, records: records,
@@ -248,6 +302,10 @@ func (a *App) FinalizeBlock(_ context.Context, req *abci.RequestFinalizeBlock) (
 	for i, r := range did.receipts {
 		res.TxResults[i] = &abci.ExecTxResult{Code: uint32(r.Code), Log: r.Detail}
 	}
+	if err := a.tellConsensus(did, res); err != nil {
+		return fail(err)
+	}
+	a.pending.rules = did.next
 	return res, nil
 }
 
@@ -258,19 +316,21 @@ type outcome struct {
 	due      *verify.Checkpoint // recorded in this block, or nil
 	state    *namesvc.Overlay
 	receipts []namesvc.Receipt
+	rules    uint32 // of this block
+	next     uint32 // of the block after it
 }
 
 // of reports whether the outcome is that of these ops at this height and time.
-func (o *outcome) of(height, time uint64, seed [32]byte, txs []*namesvc.Tx) bool {
-	return o.block.Height == height && o.block.Time == time && o.block.Seed == seed &&
+func (o *outcome) of(height, time uint64, seed [32]byte, faults []namesvc.Fault, txs []*namesvc.Tx) bool {
+	return o.block.Height == height && o.block.Time == time && o.block.Seed == seed && slices.Equal(o.block.Faults, faults) &&
 		slices.EqualFunc(o.receipts, txs, func(r namesvc.Receipt, tx *namesvc.Tx) bool { return r.ID == tx.ID })
 }
 
 // apply applies a block to a scratch state. A proposer has done so already with
 // the block that it proposed itself.
-func (a *App) apply(height, time uint64, txs []*namesvc.Tx) (*outcome, error) {
+func (a *App) apply(height, time uint64, faults []namesvc.Fault, txs []*namesvc.Tx) (*outcome, error) {
 	seed := a.root()
-	if p := a.planned; p != nil && p.of(height, time, seed, txs) {
+	if p := a.planned; p != nil && p.of(height, time, seed, faults, txs) {
 		return p, nil
 	}
 	last, _ := a.Last()
@@ -278,11 +338,17 @@ func (a *App) apply(height, time uint64, txs []*namesvc.Tx) (*outcome, error) {
 	if err != nil {
 		return nil, err
 	}
-	o := &outcome{block: namesvc.Block{Height: height, Time: time, Seed: seed}, due: due, state: namesvc.NewOverlay(a.view())}
+	o := &outcome{block: namesvc.Block{Height: height, Time: time, Seed: seed, Faults: faults}, due: due, state: namesvc.NewOverlay(a.view())}
 	if due != nil {
 		o.block.Checkpoint = a.lawCheckpoint(due)
 	}
-	o.receipts, err = namesvc.ApplyBlock(namesvc.Rules, o.state, o.block, txs)
+	if o.rules, err = namesvc.RulesAt(o.state, height); err != nil {
+		return nil, err
+	}
+	if o.receipts, err = a.law.Apply(o.rules, o.state, o.block, txs); err != nil {
+		return nil, err
+	}
+	o.next, err = namesvc.RulesAt(o.state, height+1)
 	return o, err
 }
 
@@ -310,16 +376,19 @@ func (a *App) Commit(context.Context, *abci.RequestCommit) (*abci.ResponseCommit
 		return nil, errors.New("commit: there is no finalized block")
 	}
 	a.mu.Lock()
-	seals := a.seals
-	a.seals = nil
+	also := p.also(a.beside)
+	a.beside = nil
+	turn := a.turnSnapshots(p, &also)
 	a.mu.Unlock()
-	if err := p.prepared.Commit(p.also(seals)); err != nil {
+	if err := p.prepared.Commit(also); err != nil {
 		return nil, fmt.Errorf("commit block %d: %w", p.mark.Height, err)
 	}
 	a.leaves.committed(p.changes)
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.pending, a.planned, a.genesis, a.last = nil, nil, nil, p.mark
+	a.pending, a.planned, a.genesis, a.last, a.rules = nil, nil, nil, p.mark, p.rules
+	a.halt.reached(p.mark.Height, a.unknown(p.rules, p.mark.Height+1))
+	turn()
 	a.pool.reset(a.view())
 	close(a.news)
 	a.news = make(chan struct{})

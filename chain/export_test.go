@@ -9,3 +9,9 @@ import (
 func MarkRecord(m Mark) []store.Record {
 	return []store.Record{{Key: markKey, Value: wire.Encode(m)}}
 }
+
+// Manifest and Chunk are what a snapshot consists of.
+type (
+	Manifest = manifest
+	Chunk    = chunk
+)

@@ -3,6 +3,7 @@ package chain
 import (
 	"bytes"
 	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -18,7 +19,45 @@ import (
 
 // AppState is the app_state of a genesis file.
 type AppState struct {
-	Params namesvc.Params `json:"params"`
+	Params    namesvc.Params    `json:"params"`
+	Operators []GenesisOperator `json:"operators,omitempty"` // for all founding validators, or for none
+}
+
+// GenesisOperator says which account operates a founding validator. The account
+// need not be on the chain yet.
+type GenesisOperator struct {
+	Key     string            `json:"key"` // the validator's, 66 hexadecimal digits
+	Account namesvc.AccountID `json:"account"`
+}
+
+// Operator returns the account that operates the founding validator with this
+// key, or zero.
+func (s AppState) Operator(k [33]byte) namesvc.AccountID {
+	for _, o := range s.Operators {
+		if o.Key == hex.EncodeToString(k[:]) {
+			return o.Account
+		}
+	}
+	return namesvc.AccountID{}
+}
+
+// checkOperators reports why the operators are not those of the validators.
+func (s AppState) checkOperators(list []cmttypes.GenesisValidator) error {
+	if len(s.Operators) == 0 {
+		return nil // nobody will vote on this chain
+	}
+	known := map[namesvc.AccountID]bool{{}: true}
+	for _, v := range list {
+		id := s.Operator([33]byte(v.PubKey.Bytes()))
+		if known[id] {
+			return fmt.Errorf("app_state.operators: validator %x needs an operator of its own, the id of an account", v.PubKey.Bytes())
+		}
+		known[id] = true
+	}
+	if len(s.Operators) != len(list) {
+		return fmt.Errorf("app_state.operators: it has %d entries for %d validators", len(s.Operators), len(list))
+	}
+	return nil
 }
 
 // DecodeAppState parses an app_state strictly: an unknown field is a mistake
@@ -33,6 +72,9 @@ func DecodeAppState(b []byte) (AppState, error) {
 	if d.More() {
 		return AppState{}, fmt.Errorf("genesis app_state: something follows it")
 	}
+	if len(s.Operators) == 0 {
+		s.Operators = nil
+	}
 	return s, s.Params.Check()
 }
 
@@ -45,12 +87,36 @@ const (
 	maxEvidence = 256 << 10
 )
 
-// Genesis returns the genesis file of a new chain.
+// Founder is a validator that a chain begins with.
+type Founder struct {
+	cmttypes.GenesisValidator
+	Operator namesvc.AccountID // zero if nobody is to vote on this chain
+}
+
+// Genesis returns the genesis file of a new chain on which nobody votes: its
+// validators stay what they are.
 func Genesis(p namesvc.Params, validators []cmttypes.GenesisValidator, at time.Time) (*cmttypes.GenesisDoc, error) {
+	founders := make([]Founder, len(validators))
+	for i, v := range validators {
+		founders[i].GenesisValidator = v
+	}
+	return Found(p, founders, at)
+}
+
+// Found returns the genesis file of a new chain.
+func Found(p namesvc.Params, founders []Founder, at time.Time) (*cmttypes.GenesisDoc, error) {
 	if err := p.Check(); err != nil {
 		return nil, err
 	}
-	state, err := json.MarshalIndent(AppState{Params: p}, "", "  ")
+	app := AppState{Params: p}
+	var validators []cmttypes.GenesisValidator
+	for _, f := range founders {
+		validators = append(validators, f.GenesisValidator)
+		if f.Operator != (namesvc.AccountID{}) && f.PubKey != nil {
+			app.Operators = append(app.Operators, GenesisOperator{Key: hex.EncodeToString(f.PubKey.Bytes()), Account: f.Operator})
+		}
+	}
+	state, err := json.MarshalIndent(app, "", "  ")
 	if err != nil {
 		return nil, fmt.Errorf("genesis app_state: %w", err)
 	}
@@ -70,6 +136,9 @@ func CheckGenesis(doc *cmttypes.GenesisDoc) error {
 		return err
 	}
 	if err := checkValidators(doc.Validators); err != nil {
+		return fmt.Errorf("genesis: %w", err)
+	}
+	if err := state.checkOperators(doc.Validators); err != nil {
 		return fmt.Errorf("genesis: %w", err)
 	}
 	switch {
@@ -123,7 +192,7 @@ func ConsensusParams() *cmttypes.ConsensusParams {
 	c.Evidence.MaxAgeNumBlocks = 21 * 24 * 3600
 	c.Evidence.MaxBytes = maxEvidence
 	c.Validator.PubKeyTypes = []string{KeyType}
-	c.Version.App = namesvc.Rules
+	c.Version.App = namesvc.FirstRules
 	c.ABCI.VoteExtensionsEnableHeight = 1
 	return c
 }

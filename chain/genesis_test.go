@@ -94,3 +94,30 @@ func TestSeed_IsOfWhatAGenesisSays(t *testing.T) {
 		t.Error("two chains have one seed")
 	}
 }
+
+// TestCheckGenesis_WantsAnOperatorForEachValidator, or for none.
+func TestCheckGenesis_WantsAnOperatorForEachValidator(t *testing.T) {
+	a, b := namesvc.AccountID{1}, namesvc.AccountID{2}
+	found := func(first, second namesvc.AccountID) (*cmttypes.GenesisDoc, error) {
+		return chain.Found(namesvc.DevParams("confab-test"), []chain.Founder{
+			{GenesisValidator: founder("a", 1), Operator: first}, {GenesisValidator: founder("b", 2), Operator: second},
+		}, time.Unix(begins, 0))
+	}
+	doc, err := found(a, b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	state, err := chain.DecodeAppState(doc.AppState)
+	if err != nil || state.Operator([33]byte(founder("b", 2).PubKey.Bytes())) != b {
+		t.Errorf("the operators are %v, %v", state.Operators, err)
+	}
+	for name, pair := range map[string][2]namesvc.AccountID{"the second has none": {a}, "one account for both": {a, a}} {
+		if _, err := found(pair[0], pair[1]); err == nil || !strings.Contains(err.Error(), "an operator of its own") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	doc.Validators = doc.Validators[:1]
+	if err := chain.CheckGenesis(doc); err == nil || !strings.Contains(err.Error(), "2 entries for 1 validators") {
+		t.Errorf("an operator of nobody: %v", err)
+	}
+}

@@ -53,6 +53,13 @@ func (a *App) PrepareProposal(_ context.Context, req *abci.RequestPrepareProposa
 	if !ok {
 		return &abci.ResponsePrepareProposal{}, nil
 	}
+	if err := a.HaltCause(); err != nil {
+		return nil, fmt.Errorf("prepare proposal %d: %w", req.Height, err)
+	}
+	faults, err := a.faults(req.Misbehavior)
+	if err != nil {
+		return nil, fmt.Errorf("prepare proposal %d: %w", req.Height, err)
+	}
 	byLane := [lanes][]int{}
 	txs := make([]*namesvc.Tx, len(req.Txs))
 	for i, raw := range req.Txs {
@@ -78,7 +85,7 @@ func (a *App) PrepareProposal(_ context.Context, req *abci.RequestPrepareProposa
 	if len(picked) > maxOps {
 		picked = picked[:maxOps]
 	}
-	good, err := a.acceptable(uint64(req.Height), uint64(req.Time.Unix()), txs, picked)
+	good, err := a.acceptable(uint64(req.Height), uint64(req.Time.Unix()), faults, txs, picked)
 	if err != nil {
 		return nil, fmt.Errorf("prepare proposal %d: %w", req.Height, err)
 	}
@@ -90,13 +97,13 @@ func (a *App) PrepareProposal(_ context.Context, req *abci.RequestPrepareProposa
 }
 
 // acceptable returns those of the picked ops that the law would accept.
-func (a *App) acceptable(height, time uint64, txs []*namesvc.Tx, picked []int) ([]int, error) {
+func (a *App) acceptable(height, time uint64, faults []namesvc.Fault, txs []*namesvc.Tx, picked []int) ([]int, error) {
 	candidates := make([]*namesvc.Tx, len(picked))
 	for n, i := range picked {
 		candidates[n] = txs[i]
 	}
 	a.planned = nil
-	did, err := a.apply(height, time, candidates)
+	did, err := a.apply(height, time, faults, candidates)
 	if err != nil {
 		return nil, err
 	}
@@ -119,6 +126,9 @@ func (a *App) ProcessProposal(_ context.Context, req *abci.RequestProcessProposa
 	refuse := func(why string) (*abci.ResponseProcessProposal, error) {
 		a.logger.Warn("proposal refused", "height", req.Height, "proposer", fmt.Sprintf("%x", req.ProposerAddress), "why", why)
 		return &abci.ResponseProcessProposal{Status: abci.ResponseProcessProposal_REJECT}, nil
+	}
+	if err := a.HaltCause(); err != nil {
+		return refuse(err.Error())
 	}
 	p, ok := a.Params()
 	if !ok {

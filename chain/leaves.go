@@ -73,3 +73,11 @@ func (l *leaves) committed(changes []statetree.Change) {
 		l.put(k, c.Value)
 	}
 }
+
+// forget forgets everything, because the whole state has become another.
+func (l *leaves) forget() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.blocks++
+	l.new, l.old = map[namesvc.Key][]byte{}, nil
+}

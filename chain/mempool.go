@@ -38,14 +38,14 @@ func (p *pool) reset(g namesvc.Getter) {
 
 // check applies an op to the pool's view if it is acceptable and its lane has
 // room.
-func (p *pool) check(tx *namesvc.Tx, b namesvc.Block) (code uint32, detail string, err error) {
+func (p *pool) check(tx *namesvc.Tx, b namesvc.Block, rules uint32, law Law) (code uint32, detail string, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	l := laneOf(tx.Kind())
 	if p.used[l]+tx.Size > laneBytes[l] {
 		return LaneFull, fmt.Sprintf("too many %s are waiting; try again in a moment", laneNames[l]), nil
 	}
-	receipts, err := namesvc.ApplyBlock(namesvc.Rules, p.view, b, []*namesvc.Tx{tx})
+	receipts, err := law.Apply(rules, p.view, b, []*namesvc.Tx{tx})
 	if err != nil {
 		return 0, "", err
 	}
@@ -61,12 +61,15 @@ func (p *pool) check(tx *namesvc.Tx, b namesvc.Block) (code uint32, detail strin
 func (a *App) CheckTx(_ context.Context, req *abci.RequestCheckTx) (*abci.ResponseCheckTx, error) {
 	tx, _ := a.parsed.parse(req.Tx)
 	a.mu.Lock()
-	begun, block := a.params != nil, namesvc.Block{Height: a.last.Height + 1, Time: a.last.Time}
+	begun, block, rules := a.params != nil, namesvc.Block{Height: a.last.Height + 1, Time: a.last.Time}, a.rules
 	a.mu.Unlock()
+	if cause := a.HaltCause(); cause != nil {
+		return &abci.ResponseCheckTx{Code: LaneFull, Log: "this validator has stopped; ask another one"}, nil
+	}
 	if !begun {
 		return &abci.ResponseCheckTx{Code: LaneFull, Log: "the chain has not begun yet; try again in a moment"}, nil
 	}
-	code, detail, err := a.pool.check(tx, block)
+	code, detail, err := a.pool.check(tx, block, rules, a.law)
 	if err != nil {
 		return nil, fmt.Errorf("check op: %w", err)
 	}

@@ -15,6 +15,7 @@ import (
 // (a history against an entry's op log, a checkpoint against its seals).
 var (
 	markKey       = []byte("mark")
+	fromKey       = []byte("from") // the first block whose record is here, if not 1
 	blockKey      = func(h uint64) []byte { return append([]byte("b/"), height8(h)...) }
 	receiptKey    = func(id namesvc.OpID) []byte { return append([]byte("r/"), id[:]...) }
 	checkpointKey = func(n uint64) []byte { return append([]byte("c/"), height8(n)...) }
@@ -28,7 +29,7 @@ func opKey(id namesvc.AccountID, seq uint64) []byte {
 
 // BlockRecord is everything the law was given for one block: from a chain's
 // parameters and its block records anyone can compute every root again. Blocks
-// with neither ops nor a checkpoint have none.
+// with neither ops nor a checkpoint nor faults have none.
 type BlockRecord struct {
 	_          struct{} `cbor:",toarray"`
 	Height     uint64
@@ -37,6 +38,12 @@ type BlockRecord struct {
 	Checkpoint *namesvc.Checkpoint
 	Ops        [][]byte
 	Codes      []namesvc.RejectCode
+	Faults     []namesvc.Fault
+}
+
+// Law returns the block as the law was given it.
+func (r BlockRecord) Law() namesvc.Block {
+	return namesvc.Block{Height: r.Height, Time: r.Time, Seed: r.Seed, Checkpoint: r.Checkpoint, Faults: r.Faults}
 }
 
 // maxBlockRecord bounds a record: a full block and its frame.
@@ -61,12 +68,12 @@ func (a *App) records(did *outcome, m Mark, raw [][]byte, txs []*namesvc.Tx) ([]
 	if did.due != nil {
 		out = append(out, store.Record{Key: checkpointKey(did.due.Number), Value: wire.Encode(*did.due)})
 	}
-	if len(raw) == 0 && did.due == nil {
+	if len(raw) == 0 && did.due == nil && len(did.block.Faults) == 0 {
 		return out, nil
 	}
 	b := did.block
 	rec := BlockRecord{
-		Height: b.Height, Time: b.Time, Seed: b.Seed, Checkpoint: b.Checkpoint, Ops: raw,
+		Height: b.Height, Time: b.Time, Seed: b.Seed, Checkpoint: b.Checkpoint, Ops: raw, Faults: b.Faults,
 		Codes: make([]namesvc.RejectCode, len(raw)),
 	}
 	taken := map[namesvc.OpID]bool{}

@@ -3,6 +3,7 @@ package chain_test
 import (
 	"context"
 	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"log/slog"
@@ -42,8 +43,12 @@ func TestScripts_OnTheApp(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			m := newMachine(t, s.Params)
-			_, want := namescript.Run(s, struct{ namescript.Machine }{m.twin.Clone()})
+			m := newMachine(t, s.Params, s.Founders...)
+			bare := m.twin.Clone()
+			_, want := namescript.Run(s, struct {
+				namescript.Machine
+				namescript.Faulter
+			}{bare, bare})
 			_, got := namescript.Run(s, m)
 			// A tie between commits of one height is settled by the chain's own
 			// root, and may fall here in another way than the script says; but
@@ -64,29 +69,38 @@ type machine struct {
 	params namesvc.Params
 	height uint64
 	time   uint64
+
+	founders []namesvc.Validator
+	faults   []namesvc.Fault        // for the next block
+	told     []abci.ValidatorUpdate // what consensus was told by the last block
+	version  uint64                 // the version it was told, or 0
 }
 
 var ctx = context.Background()
 
 const begins = 1767225600 // 2026-01-01 00:00:00 UTC
 
-func newMachine(t testing.TB, p namesvc.Params) *machine {
+func newMachine(t testing.TB, p namesvc.Params, founders ...namescript.Founder) *machine {
 	t.Helper()
 	m := &machine{params: p, time: begins}
 	m.memory(t)
-	state, err := json.Marshal(chain.AppState{Params: p})
+	state := chain.AppState{Params: p}
+	var err error
+	if m.founders, err = namescript.Validators(founders); err != nil {
+		t.Fatal(err)
+	}
+	for _, v := range m.founders {
+		state.Operators = append(state.Operators, chain.GenesisOperator{Key: hex.EncodeToString(v.Key[:]), Account: v.Operator})
+	}
+	b, err := json.Marshal(state)
 	if err != nil {
 		t.Fatal(err)
 	}
-	res, err := m.begin(t, state)
+	res, err := m.begin(t, b)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var validators []namesvc.Validator
-	for _, k := range validatorKeys() {
-		validators = append(validators, namesvc.Validator{Key: [33]byte(k.Bytes()), Power: 10})
-	}
-	m.twin, err = namescript.BeginLaw(p, validators, chain.Seed(p, time.Unix(begins, 0)), begins)
+	m.twin, err = namescript.BeginLaw(p, m.founders, chain.Seed(p, time.Unix(begins, 0)), begins)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -113,12 +127,17 @@ func (m *machine) memory(t testing.TB) {
 func (m *machine) begin(t testing.TB, state []byte) (*abci.ResponseInitChain, error) {
 	t.Helper()
 	var updates []abci.ValidatorUpdate
-	for _, k := range validatorKeys() {
-		pk, err := encoding.PubKeyToProto(k)
+	if m.founders == nil {
+		for _, k := range validatorKeys() {
+			m.founders = append(m.founders, namesvc.Validator{Key: [33]byte(k.Bytes()), Power: 10})
+		}
+	}
+	for _, v := range m.founders {
+		pk, err := encoding.PubKeyToProto(secp256k1eth.PubKey(v.Key[:]))
 		if err != nil {
 			t.Fatal(err)
 		}
-		updates = append(updates, abci.ValidatorUpdate{PubKey: pk, Power: 10})
+		updates = append(updates, abci.ValidatorUpdate{PubKey: pk, Power: int64(v.Power)})
 	}
 	return m.app.InitChain(ctx, &abci.RequestInitChain{
 		Time: time.Unix(begins, 0).UTC(), ChainId: m.params.Chain, InitialHeight: 1, AppStateBytes: state, Validators: updates,
@@ -166,6 +185,21 @@ func plainReceipts(res *abci.ResponseFinalizeBlock) []namesvc.Receipt {
 	return out
 }
 
+// Fault implements namescript.Faulter.
+func (m *machine) Fault(f namesvc.Fault) { m.faults = append(m.faults, f) }
+
+// misbehavior is how CometBFT tells of the faults for the next block.
+func (m *machine) misbehavior() (out []abci.Misbehavior) {
+	for _, f := range m.faults {
+		out = append(out, abci.Misbehavior{
+			Type: abci.MisbehaviorType_DUPLICATE_VOTE, Height: int64(f.Height), Time: time.Unix(int64(m.time), 0), TotalVotingPower: 40,
+			Validator: abci.Validator{Address: secp256k1eth.PubKey(f.Key[:]).Address(), Power: 10},
+		})
+	}
+	m.faults = nil
+	return out
+}
+
 func (m *machine) finalize(ops [][]byte, at uint64) ([]namesvc.Receipt, error) {
 	height := m.height + 1
 	hash := sha256.Sum256(fmt.Appendf(nil, "block %d", height))
@@ -174,11 +208,12 @@ func (m *machine) finalize(ops [][]byte, at uint64) ([]namesvc.Receipt, error) {
 		return nil, err
 	}
 	res, err := m.app.FinalizeBlock(ctx, &abci.RequestFinalizeBlock{
-		Txs: ops, Hash: hash[:], Height: int64(height), Time: time.Unix(int64(at), 0),
+		Txs: ops, Hash: hash[:], Height: int64(height), Time: time.Unix(int64(at), 0), Misbehavior: m.misbehavior(),
 	})
 	if err != nil {
 		return nil, err
 	}
+	m.told, m.version = res.ValidatorUpdates, res.ConsensusParamUpdates.GetVersion().GetApp()
 	var block namesvc.Block
 	if m.twin != nil {
 		block = namesvc.Block{Height: height, Time: at, Seed: m.twin.Root()}
@@ -193,7 +228,7 @@ func (m *machine) finalize(ops [][]byte, at uint64) ([]namesvc.Receipt, error) {
 	if rec, ok, err := m.app.Block(height); err != nil {
 		return nil, err
 	} else if ok {
-		block.Checkpoint = rec.Checkpoint
+		block.Checkpoint, block.Faults = rec.Checkpoint, rec.Faults
 	}
 	receipts, err := m.twin.Apply(block, ops)
 	if err != nil {

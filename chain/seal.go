@@ -21,14 +21,14 @@ func (a *App) checkpointDue(m Mark) (*verify.Checkpoint, error) {
 	if !ok || m.Height == 0 || m.Height%p.Checkpoint != 0 {
 		return nil, nil
 	}
-	signers, err := a.signers()
+	signers, next, err := a.signers(m.Height, m.Time)
 	if err != nil {
 		return nil, err
 	}
 	return &verify.Checkpoint{
 		Number: m.Height / p.Checkpoint, Height: m.Height, Time: m.Time,
 		BlockHash: m.Hash, AppHash: a.root(), HistoryRoot: m.History.Root(),
-		Signers: signers, NextSigners: signers,
+		Signers: signers, NextSigners: next,
 	}, nil
 }
 
@@ -37,23 +37,6 @@ func (a *App) lawCheckpoint(c *verify.Checkpoint) *namesvc.Checkpoint {
 	return &namesvc.Checkpoint{
 		Number: c.Number, Height: c.Height, Time: c.Time, Digest: c.Digest(verify.ChainTag(a.chain)),
 	}
-}
-
-// signers returns the hash of the validator set that the state holds.
-func (a *App) signers() ([32]byte, error) {
-	b, err := a.view().Get(namesvc.ValidatorsKey())
-	if err != nil {
-		return [32]byte{}, err
-	}
-	set, err := namesvc.DecodeValidatorSet(b)
-	if err != nil {
-		return [32]byte{}, err
-	}
-	v, err := validatorsOf(set)
-	if err != nil {
-		return [32]byte{}, err
-	}
-	return verify.HashSigners(v), nil
 }
 
 // ExtendVote implements abci.Application: beside its vote a validator signs the
@@ -125,7 +108,7 @@ func (a *App) KeepSeals(number uint64, seals verify.Seals) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.sealed = max(a.sealed, number)
-	a.seals = append(a.seals, store.Record{Key: sealsKey(number), Value: wire.Encode(seals)})
+	a.beside = append(a.beside, store.Record{Key: sealsKey(number), Value: wire.Encode(seals)})
 }
 
 // Seals returns the seals of checkpoint number n, and whether there are any.

@@ -15,12 +15,17 @@ import (
 // height which one applies.
 const Rules = 1
 
+// FirstRules is the rule set that every chain begins with. It goes on to others
+// by votes of its validators' operators.
+const FirstRules = 1
+
 // Block is what the law knows of a block.
 type Block struct {
 	Height     uint64
 	Time       uint64      // seconds since 1970, from the header
 	Seed       [32]byte    // the state root before the block: settles ties
 	Checkpoint *Checkpoint // recorded at the start of the block, or nil
+	Faults     []Fault     // misbehaviour of validators that the block proves
 }
 
 // Receipt says what became of an op.
@@ -36,18 +41,11 @@ func Begin(v View, p Params, validators []Validator, seed [32]byte) error {
 	if err := p.Check(); err != nil {
 		return err
 	}
-	set := ValidatorSet{Version: 1, List: slices.Clone(validators)}
-	slices.SortFunc(set.List, func(a, b Validator) int { return bytes.Compare(a.Key[:], b.Key[:]) })
-	if len(set.List) == 0 || len(set.List) > MaxValidators {
-		return fmt.Errorf("begin chain: it needs 1 to %d validators", MaxValidators)
-	}
-	for i, val := range set.List {
-		if val.Power == 0 || i > 0 && val.Key == set.List[i-1].Key {
-			return fmt.Errorf("begin chain: validator %x has no power or is listed twice", val.Key)
-		}
+	if err := beginValidators(v, validators); err != nil {
+		return err
 	}
 	v.Set(ParamsKey(), p.Encode())
-	v.Set(ValidatorsKey(), wire.Encode(set))
+	v.Set(RulesKey(), wire.Encode(InForce{Rules: FirstRules}))
 	v.Set(MeterKey(), wire.Encode(Meter{}))
 	v.Set(CheckpointKey(0), wire.Encode(Checkpoint{Digest: seed}))
 	return nil
@@ -68,7 +66,7 @@ func ApplyBlock(rules uint32, v View, b Block, txs []*Tx) ([]Receipt, error) {
 	if err := l.load(ParamsKey(), &l.params); err != nil {
 		return nil, fmt.Errorf("apply block %d: %w", b.Height, err)
 	}
-	if err := l.checkpoint(b.Checkpoint); err != nil {
+	if err := l.open(); err != nil {
 		return nil, fmt.Errorf("apply block %d: %w", b.Height, err)
 	}
 	order, err := l.order(txs)
@@ -151,11 +149,27 @@ func (l *law) order(txs []*Tx) ([]int, error) {
 	return order, nil
 }
 
+// open does what a block does before its ops: a rule set comes into force, a
+// checkpoint is recorded and settles what operators have voted for, and faults
+// are noted. In this order, so that what a checkpoint settles is a function of
+// the state that it sums up.
+func (l *law) open() error {
+	if err := l.enforce(); err != nil {
+		return err
+	}
+	if c := l.block.Checkpoint; c != nil {
+		if err := l.checkpoint(c); err != nil {
+			return err
+		}
+		if err := l.elect(c); err != nil {
+			return err
+		}
+	}
+	return l.note(l.block.Faults)
+}
+
 // checkpoint records the checkpoint that the machine hands in.
 func (l *law) checkpoint(c *Checkpoint) error {
-	if c == nil {
-		return nil
-	}
 	var m Meter
 	if err := l.load(MeterKey(), &m); err != nil {
 		return err
@@ -213,6 +227,10 @@ func (l *law) change(tx *Tx) error {
 		err = l.release(e, by, tx.ID, *body)
 	case *Cancel:
 		err = l.cancel(e, by, *body)
+	case *Offer:
+		err = l.operate(e, by, *body)
+	case *Vote:
+		err = l.vote(e, by, *body)
 	default:
 		err = reject(Malformed, "%v", op.Kind)
 	}
@@ -383,8 +401,10 @@ const (
 
 // load reads and decodes a leaf. What it finds was written by this package, so
 // a decoding error means a damaged state.
-func (l *law) load(k Key, into any) error {
-	b, err := l.view.Get(k)
+func (l *law) load(k Key, into any) error { return load(l.view, k, into) }
+
+func load(g Getter, k Key, into any) error {
+	b, err := g.Get(k)
 	if err != nil {
 		return err
 	}

@@ -44,7 +44,7 @@ func TestApply_RandomOpsKeepTheLaw(t *testing.T) {
 			t.Fatalf("with seed %d", seed)
 		}
 	}
-	for k := namesvc.OpCommit; k <= namesvc.OpCancel; k++ {
+	for k := namesvc.OpCommit; k <= namesvc.OpVote; k++ {
 		if kinds[k] == 0 {
 			t.Errorf("no random op of kind %v was ever accepted", k)
 		}
@@ -68,12 +68,19 @@ func randomBytes(seed uint64, n int) []byte {
 const stage = `
 params reveal=6 checkpoint=3 work_bits=0 daily=6 quota_burst=8 quota_every=4
 params probation=60 liveness=80 established=150 lease=300 dormant=20 quarantine=40 undo=60 max_device=100d
+founders harbor=10 kappa=10 lars=10 mona=10 nora=10
 actor harbor service
 actor kappa service
+actor lars service
+actor mona service
+actor otto service
 actor alice person roots=r0,r1,r2
 actor bob person
 actor carol person next=none
 register harbor @harbor device=d1 role=concierge url=https://a.example => ok
+register lars device=d1 => ok
+register mona device=d1 => ok
+register otto device=d1 => ok
 register alice @alice device=d1 device=d2/message/30s concierge=harbor => ok
 register bob @modern device=d1 concierge=harbor => ok
 `
@@ -86,7 +93,7 @@ func play(t *testing.T, choices []byte, most int) *watched {
 		t.Fatal(err)
 	}
 	w := &watched{
-		law: newLaw(t, s.Params), t: t, params: s.Params,
+		law: newLaw(t, s.Params, s.Founders...), t: t, params: s.Params,
 		accepted: map[namesvc.OpKind]int{}, codes: map[namesvc.RejectCode]int{},
 	}
 	r := namescript.NewRunner(s.Params, w)
@@ -97,7 +104,7 @@ func play(t *testing.T, choices []byte, most int) *watched {
 	}
 	w.watching = true
 	c := chooser{left: choices}
-	for n := 0; len(c.left) > 0 && n < most && !t.Failed(); n++ {
+	for n := 0; len(c.left) > 0 && n < most && !t.Failed() && !w.over; n++ {
 		text := c.line()
 		l, err := namescript.ParseLine(text)
 		if err != nil {
@@ -137,6 +144,10 @@ func (c *chooser) who() string {
 	return c.of("alice", "alice", "alice", "bob", "bob", "carol", "harbor", "kappa")
 }
 
+func (c *chooser) operator() string {
+	return c.of("harbor", "harbor", "kappa", "lars", "mona", "otto", "alice")
+}
+
 func (c *chooser) handle() string {
 	return c.of("@alice", "@a1ice", "@bobby", "@b0bby", "@modern", "@rnodern", "@harbor", "@x__y", "@zz", "@carol")
 }
@@ -149,7 +160,22 @@ func (c *chooser) line() string {
 		return s
 	}
 	var s string
-	switch c.n(16) {
+	switch c.n(20) {
+	case 16:
+		s = fmt.Sprintf("operate %s %s", c.operator(), c.of("v0", "v0", "v1", "none", "none", "mona.v0"))
+	case 17, 18, 19:
+		// What one operator wants, others often do.
+		what := c.of("otto power=10", "otto power=10", "otto power=5", "harbor power=0", "mona power=3", "lars power=15", "kappa power=10", "nora power=0", "rules=2", "rules=3")
+		for _, who := range []string{"kappa", "lars", "mona"} {
+			if c.n(2) == 0 {
+				c.next = append(c.next, fmt.Sprintf("vote %s %s %s", who, what, c.of("", "", "until=20s", "until=never")))
+			}
+		}
+		if c.n(3) == 0 {
+			c.next = append(c.next, "fault "+c.of("kappa v0", "nora v0", "otto v1", "mona v0", "harbor v1"))
+		}
+		c.next = append(c.next, "block x3")
+		s = fmt.Sprintf("vote %s %s", c.operator(), what)
 	case 0, 1, 2, 3:
 		return c.of("block", "block", "block", "block +5s", "block +30s", "time +13s", "time +70s", "block x3")
 	case 4, 5:
@@ -214,14 +240,20 @@ type watched struct {
 	codes    map[namesvc.RejectCode]int
 	blocks   int
 	watching bool
+	over     bool // the next rule set has been voted in, and there is none yet
 }
 
 func (w *watched) Get(k namesvc.Key) ([]byte, error) { return w.law.Get(k) }
+func (w *watched) Fault(f namesvc.Fault)             { w.law.Fault(f) }
 func (w *watched) Head() (height, time uint64)       { return w.law.Head() }
 
 // Block implements namescript.Machine.
 func (w *watched) Block(ops [][]byte, after uint64) ([]namesvc.Receipt, error) {
 	b := w.law.Next(after)
+	if rules, err := namesvc.RulesAt(w.law, b.Height); err != nil || rules > namesvc.Rules {
+		w.over = true
+		return nil, fmt.Errorf("rule set %d begins (%v)", rules, err)
+	}
 	if !w.watching {
 		return w.law.Apply(b, ops)
 	}
@@ -293,7 +325,7 @@ func (w *watched) oneByOne(b namesvc.Block, ops [][]byte) {
 		w.t.Errorf("empty block %d: %v", b.Height, err)
 		return
 	}
-	b.Checkpoint = nil
+	b.Checkpoint, b.Faults = nil, nil
 	for _, op := range ops {
 		before := law.Clone()
 		receipts, err := law.Apply(b, [][]byte{op})
@@ -329,7 +361,7 @@ func (w *watched) touches(b namesvc.Block, before, after *namescript.Law, op []b
 		}
 	}
 	for k := range old {
-		if _, ok := fresh[k]; !ok && allowed[k] != "swept" {
+		if _, ok := fresh[k]; !ok && allowed[k] != "swept" && allowed[k] != "operator" {
 			w.t.Errorf("block %d: %v deleted leaf %x", b.Height, tx.Kind(), k[:8])
 		}
 	}
@@ -411,6 +443,8 @@ func allowedKeys(t *testing.T, before namesvc.Getter, tx *namesvc.Tx, op []byte)
 		keys[namesvc.DevicesKey(id)] = "devices"
 	case namesvc.OpDevices:
 		keys[namesvc.DevicesKey(id)] = "devices"
+	case namesvc.OpOperate, namesvc.OpVote:
+		keys[namesvc.OperatorKey(id)] = "operator"
 	case namesvc.OpRelease:
 		var body namesvc.Release
 		decode(t, tx.Op.Body, &body)

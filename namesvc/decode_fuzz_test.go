@@ -110,6 +110,8 @@ func FuzzDecodeSmallLeaves(f *testing.F) {
 		back(t, b, namesvc.DecodeMeter, func(m namesvc.Meter) []byte { return wire.Encode(m) })
 		back(t, b, namesvc.DecodeCheckpoint, func(c namesvc.Checkpoint) []byte { return wire.Encode(c) })
 		back(t, b, namesvc.DecodeValidatorSet, func(s namesvc.ValidatorSet) []byte { return wire.Encode(s) })
+		back(t, b, namesvc.DecodeOperator, namesvc.Operator.Encode)
+		back(t, b, namesvc.DecodeInForce, func(r namesvc.InForce) []byte { return wire.Encode(r) })
 		for kind := byte('a'); kind <= 'z'; kind++ {
 			if v := namesvc.DecodeLeaf(kind, b); (v == nil) != (len(b) == 0) {
 				t.Errorf("leaf of kind %c: %v", kind, v)
@@ -135,7 +137,8 @@ func FuzzDecodeBodies(f *testing.F) {
 		for _, into := range []any{
 			new(namesvc.Registration), new(namesvc.Records), new(namesvc.DeviceList), new(namesvc.RootList), new(namesvc.Renewal),
 			new(namesvc.Release), new(namesvc.Cancel), new(namesvc.Commit), new(namesvc.Op), new(namesvc.Meter), new(namesvc.Checkpoint),
-			new(namesvc.ValidatorSet), new(namesvc.Pending), new(namesvc.Lease), new(commitLeaf), new(queueLeaf),
+			new(namesvc.ValidatorSet), new(namesvc.Offer), new(namesvc.Vote), new(namesvc.Operator), new(namesvc.InForce), new(namesvc.Fault),
+			new(namesvc.Pending), new(namesvc.Lease), new(commitLeaf), new(queueLeaf),
 		} {
 			if wire.Decode(b, into, namesvc.MaxOp) == nil && !bytes.Equal(wire.Encode(into), b) {
 				t.Errorf("%x decodes as %T and does not encode back", b, into)

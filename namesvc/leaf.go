@@ -22,6 +22,8 @@ const (
 	LeafParams     = 'p' // one; value: Params
 	LeafValidators = 'v' // one; value: ValidatorSet
 	LeafCheckpoint = 'c' // id: number, 8 bytes big-endian; value: Checkpoint
+	LeafOperator   = 'o' // id: account id; value: Operator
+	LeafRules      = 'r' // one; value: InForce
 )
 
 // LeafKey returns the key of the leaf of this kind and id. Tools that talk to
@@ -52,6 +54,12 @@ func ParamsKey() Key { return LeafKey(LeafParams, nil) }
 
 // ValidatorsKey returns the key of the validator set.
 func ValidatorsKey() Key { return LeafKey(LeafValidators, nil) }
+
+// OperatorKey returns the key of what an account says as a validator's operator.
+func OperatorKey(id AccountID) Key { return LeafKey(LeafOperator, id[:]) }
+
+// RulesKey returns the key of the rule set in force.
+func RulesKey() Key { return LeafKey(LeafRules, nil) }
 
 // MeterKey returns the key of the chain's counters.
 func MeterKey() Key { return LeafKey(LeafMeter, nil) }
@@ -124,40 +132,6 @@ type Checkpoint struct {
 	Digest [32]byte
 }
 
-// Validator is one member of the validator set.
-type Validator struct {
-	_     struct{} `cbor:",toarray"`
-	Key   [33]byte // compressed secp256k1 key; its address is an Ethereum address
-	Power uint64
-}
-
-// ValidatorSet is the value of the validators leaf: those who may decide from
-// the next block on, in the order of their keys.
-type ValidatorSet struct {
-	_       struct{} `cbor:",toarray"`
-	Version uint8    // 1
-	List    []Validator
-}
-
-// MaxValidators bounds the validator set: each costs every light client a
-// signature check, and the anchor contract's bitmap has 256 bits.
-const MaxValidators = 256
-
-// maxValidatorSet bounds the encoding: 256 validators of under 48 bytes.
-const maxValidatorSet = 16 << 10
-
-// DecodeValidatorSet parses the validators leaf.
-func DecodeValidatorSet(b []byte) (ValidatorSet, error) {
-	var s ValidatorSet
-	if err := wire.Decode(b, &s, maxValidatorSet); err != nil {
-		return ValidatorSet{}, fmt.Errorf("validator set: %w", err)
-	}
-	if s.Version != 1 || len(s.List) == 0 || len(s.List) > MaxValidators {
-		return ValidatorSet{}, fmt.Errorf("validator set: the leaf is malformed")
-	}
-	return s, nil
-}
-
 // DecodeMeter parses the counters' leaf.
 func DecodeMeter(b []byte) (Meter, error) {
 	var m Meter
@@ -180,6 +154,7 @@ func DecodeCheckpoint(b []byte) (Checkpoint, error) {
 var leafNames = map[byte]string{
 	LeafAccount: "account", LeafHandle: "handle", LeafDevices: "devices", LeafCommit: "commit", LeafQueue: "queue",
 	LeafMeter: "meter", LeafParams: "params", LeafValidators: "validators", LeafCheckpoint: "checkpoint",
+	LeafOperator: "operator", LeafRules: "rules",
 }
 
 // LeafName returns a leaf's kind in a word.
@@ -213,6 +188,10 @@ func DecodeLeaf(kind byte, value []byte) any {
 		v, err = DecodeValidatorSet(value)
 	case LeafCheckpoint:
 		v, err = DecodeCheckpoint(value)
+	case LeafOperator:
+		v, err = DecodeOperator(value)
+	case LeafRules:
+		v, err = DecodeInForce(value)
 	default:
 		return value
 	}

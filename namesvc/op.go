@@ -16,20 +16,23 @@ type OpKind uint8
 
 // The kinds of ops.
 const (
-	OpCommit   OpKind = 1 // announce a registration, unsigned and paid for
-	OpRegister OpKind = 2 // reveal it
-	OpRecords  OpKind = 3 // set all records
-	OpDevices  OpKind = 4 // set all devices
-	OpRoots    OpKind = 5 // set root keys
-	OpRenew    OpKind = 6 // show that the account is in use
-	OpRelease  OpKind = 7 // give a handle back
-	OpCancel   OpKind = 8 // undo a pending change
+	OpCommit   OpKind = 1  // announce a registration, unsigned and paid for
+	OpRegister OpKind = 2  // reveal it
+	OpRecords  OpKind = 3  // set all records
+	OpDevices  OpKind = 4  // set all devices
+	OpRoots    OpKind = 5  // set root keys
+	OpRenew    OpKind = 6  // show that the account is in use
+	OpRelease  OpKind = 7  // give a handle back
+	OpCancel   OpKind = 8  // undo a pending change
+	OpOperate  OpKind = 9  // offer to run a validator, or stop running one
+	OpVote     OpKind = 10 // vote on the validators or the rule set
 )
 
 // opNames is indexed by OpKind.
 var opNames = [...]string{
 	OpCommit: "commit", OpRegister: "register", OpRecords: "records", OpDevices: "devices",
 	OpRoots: "roots", OpRenew: "renew", OpRelease: "release", OpCancel: "cancel",
+	OpOperate: "operate", OpVote: "vote",
 }
 
 // String returns the kind's name.
@@ -207,6 +210,10 @@ func decodeBody(kind OpKind, b []byte) (any, error) {
 		body = new(Release)
 	case OpCancel:
 		body = new(Cancel)
+	case OpOperate:
+		body = new(Offer)
+	case OpVote:
+		body = new(Vote)
 	default:
 		return nil, reject(Malformed, "%v is unknown or needs no signature", kind)
 	}

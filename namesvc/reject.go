@@ -55,8 +55,16 @@ const (
 	NothingPending     RejectCode = 40
 	NotSettled         RejectCode = 41
 	UnknownRules       RejectCode = 42
+	NotOperator        RejectCode = 43
+	BadOffer           RejectCode = 44
+	BadPossession      RejectCode = 45
+	ValidatorTaken     RejectCode = 46
+	TooFewValidators   RejectCode = 47
+	BadVote            RejectCode = 48
+	UnknownCandidate   RejectCode = 49
+	TooManyVotes       RejectCode = 50
 
-	lastReject = UnknownRules
+	lastReject = TooManyVotes
 )
 
 // rejectRow is what other layers need to know of a code.
@@ -111,6 +119,14 @@ var rejects = [...]rejectRow{
 	NothingPending:     {"nothing-pending", wire.NotFound, "no such change is waiting"},
 	NotSettled:         {"not-settled", wire.Invalid, "the account has no device or no concierge yet; set them first"},
 	UnknownRules:       {"unknown-rules", wire.Internal, "this rule set is unknown"},
+	NotOperator:        {"not-operator", wire.Unauthorized, "the account operates no validator"},
+	BadOffer:           {"bad-offer", wire.Invalid, "the offer to run a validator is against the rules"},
+	BadPossession:      {"bad-possession", wire.Unauthorized, "the validator's key did not sign its possession for this account and chain"},
+	ValidatorTaken:     {"validator-taken", wire.Exists, "another account operates the validator of this key"},
+	TooFewValidators:   {"too-few-validators", wire.Conflict, "too few validators would be left; the others can vote for it"},
+	BadVote:            {"bad-vote", wire.Invalid, "the vote is against the rules"},
+	UnknownCandidate:   {"unknown-candidate", wire.NotFound, "the account neither operates a validator nor offers to"},
+	TooManyVotes:       {"too-many-votes", wire.Exhausted, "the operator has all the votes standing that it may have; withdraw one"},
 }
 
 func (c RejectCode) row() rejectRow {

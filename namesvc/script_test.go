@@ -51,13 +51,13 @@ func runScript(t *testing.T, path string) map[namesvc.RejectCode]int {
 	t.Helper()
 	s := parseScript(t, path)
 	if *update {
-		result, _ := namescript.Run(s, newLaw(t, s.Params))
+		result, _ := namescript.Run(s, newLaw(t, s.Params, s.Founders...))
 		if err := os.WriteFile(path, []byte(s.WithRoots(result.Roots)), 0o644); err != nil {
 			t.Fatal(err)
 		}
 		s = parseScript(t, path)
 	}
-	result, err := namescript.Run(s, newLaw(t, s.Params))
+	result, err := namescript.Run(s, newLaw(t, s.Params, s.Founders...))
 	if err != nil {
 		t.Error(err)
 	}
@@ -77,9 +77,9 @@ func parseScript(t *testing.T, path string) namescript.Script {
 	return s
 }
 
-func newLaw(t testing.TB, p namesvc.Params) *namescript.Law {
+func newLaw(t testing.TB, p namesvc.Params, founders ...namescript.Founder) *namescript.Law {
 	t.Helper()
-	law, err := namescript.NewLaw(p)
+	law, err := namescript.NewLaw(p, founders...)
 	if err != nil {
 		t.Fatal(err)
 	}

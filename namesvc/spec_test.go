@@ -24,10 +24,26 @@ func spec(t *testing.T) string {
 	return string(b)
 }
 
+// validatorsSpec is the law's second part.
+func validatorsSpec(t *testing.T) string {
+	t.Helper()
+	b, err := os.ReadFile("../docs/SPEC-validators.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
 // TestSpec_IsShortAndHasAVersion: a specification that nobody reads to its end
 // is none.
 func TestSpec_IsShortAndHasAVersion(t *testing.T) {
-	all := strings.Split(spec(t), "\n")
+	for _, text := range []string{spec(t), validatorsSpec(t)} {
+		shortWithVersion(t, strings.Split(text, "\n"))
+	}
+}
+
+func shortWithVersion(t *testing.T, all []string) {
+	t.Helper()
 	if len(all)-1 > 400 {
 		t.Errorf("%d lines", len(all))
 	}
@@ -40,7 +56,7 @@ func TestSpec_IsShortAndHasAVersion(t *testing.T) {
 // the vector that it names.
 func TestSpec_ExamplesAreFromTheVectors(t *testing.T) {
 	fence := regexp.MustCompile("(?s)```vector (\\S+) (\\S+)\n(.*?)```")
-	examples := fence.FindAllStringSubmatch(spec(t), -1)
+	examples := fence.FindAllStringSubmatch(spec(t)+validatorsSpec(t), -1)
 	if len(examples) < 5 {
 		t.Errorf("only %d examples", len(examples))
 	}
@@ -91,7 +107,7 @@ func TestSpec_HasEveryRejectCode(t *testing.T) {
 	}
 	// Each code is explained where it arises, by its name.
 	for _, c := range codes()[1:] {
-		if c != namesvc.UnknownRules && !strings.Contains(spec(t), "*"+c.String()+"*") {
+		if c != namesvc.UnknownRules && !strings.Contains(spec(t)+validatorsSpec(t), "*"+c.String()+"*") {
 			t.Errorf("no rule says when an op is refused as %v", c)
 		}
 	}

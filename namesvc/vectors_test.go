@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/cometbft/cometbft/crypto/secp256k1eth"
+
 	"github.com/confab-chat/confab/internal/namescript"
 	"github.com/confab-chat/confab/internal/vectors"
 	"github.com/confab-chat/confab/namesvc"
@@ -45,6 +47,12 @@ type (
 		Scopes  namesvc.Scopes
 		Expires uint64
 	}
+	possession struct {
+		_       struct{} `cbor:",toarray"`
+		Chain   string
+		Account namesvc.AccountID
+		Key     key.Consensus
+	}
 	acceptance struct {
 		_                 struct{} `cbor:",toarray"`
 		Chain             string
@@ -67,9 +75,12 @@ type tale struct {
 
 	phrase           key.Phrase
 	person, harbor   namesvc.Genesis
+	lantern          namesvc.Genesis // offers to run a validator
 	lower, harborKey key.Root
+	lanternKey       key.Root
 	device, second   key.Device
 	server           key.Server
+	service          []byte // the concierge's registration
 	seq              uint64
 	last             [32]byte
 }
@@ -100,8 +111,9 @@ func newTale(t *testing.T) *tale {
 		t.Fatal(err)
 	}
 	s := &tale{
-		t: t, law: newLaw(t, p), params: p, phrase: phrase,
-		lower: key.RootFromSeed(seed32(0x11)), harborKey: key.RootFromSeed(seed32(0x21)),
+		t: t, params: p, phrase: phrase,
+		lanternKey: key.RootFromSeed(seed32(0x31)),
+		lower:      key.RootFromSeed(seed32(0x11)), harborKey: key.RootFromSeed(seed32(0x21)),
 		device: key.DeviceFromSeed(seed32(0xd1)), second: key.DeviceFromSeed(seed32(0xd2)),
 		server: key.ServerFromSeed(seed32(0x5e)),
 	}
@@ -115,8 +127,22 @@ func newTale(t *testing.T) *tale {
 	if err != nil {
 		t.Fatal(err)
 	}
+	s.lantern, err = namesvc.NewGenesis(bytes.NewReader(salt[:]), namesvc.Service, [32]byte{}, s.lanternKey.Public())
+	if err != nil {
+		t.Fatal(err)
+	}
+	founder := namesvc.Validator{Key: key.Consensus(consensus("harbor").PubKey().Bytes()), Power: 10, Operator: s.harbor.Account()}
+	s.law, err = namescript.BeginLaw(p, []namesvc.Validator{founder}, sha256.Sum256([]byte("confab vectors")), 1767225600)
+	if err != nil {
+		t.Fatal(err)
+	}
 	s.seq, s.last = 0, s.person.Account()
 	return s
+}
+
+// consensus is the key of a validator, as CometBFT has it.
+func consensus(name string) secp256k1eth.PrivKey {
+	return secp256k1eth.GenPrivKeySecp256k1Eth([]byte(name))
 }
 
 // field is one named value of a vector.
@@ -137,6 +163,7 @@ func explain(t *testing.T, b []byte, as any, inside vectors.Inside) []vectors.It
 // bodies are what ops carry, by kind.
 var bodies = map[namesvc.OpKind]any{
 	namesvc.OpRegister: namesvc.Registration{}, namesvc.OpRecords: namesvc.Records{}, namesvc.OpDevices: namesvc.DeviceList{},
+	namesvc.OpOperate: namesvc.Offer{}, namesvc.OpVote: namesvc.Vote{},
 	namesvc.OpRoots: namesvc.RootList{}, namesvc.OpRenew: namesvc.Renewal{}, namesvc.OpRelease: namesvc.Release{}, namesvc.OpCancel: namesvc.Cancel{},
 }
 
@@ -272,6 +299,7 @@ func (s *tale) tell() {
 			Roles: namesvc.RoleConcierge | namesvc.RoleRelay, Key: s.server.Public(), Consent: true,
 		}},
 	}, s.harborKey)
+	s.service = service
 	register := s.sign(namesvc.OpRegister, namesvc.Registration{
 		Salt: [16]byte{2}, Handle: "alice", Genesis: s.person.Encode(), Devices: []namesvc.Grant{s.grant(s.device, 1, namesvc.AllScopes)},
 	}, s.phrase.Root(0))
@@ -317,6 +345,7 @@ func (s *tale) tell() {
 	s.send("release", "root 0 gives the alias back at once", s.sign(namesvc.OpRelease, namesvc.Release{Handle: "alice_smith"}, s.phrase.Root(1)))
 	s.block()
 
+	s.validators()
 	s.leaf("entry-person", "the person's entry at the end", 'a', person[:], namesvc.Entry{})
 	s.leaf("entry-service", "the concierge's entry", 'a', harbor[:], namesvc.Entry{})
 	s.leaf("handle", "who holds the skeleton allce", 'h', []byte("allce"), namesvc.HandleLeaf{})
@@ -329,6 +358,43 @@ func (s *tale) tell() {
 	s.leaf("params", "the chain's parameters", 'p', nil, namesvc.Params{})
 	s.leaf("validators", "the validator set", 'v', nil, namesvc.ValidatorSet{})
 	s.leaf("checkpoint", "checkpoint 0: its digest is the chain's seed", 'c', make([]byte, 8), namesvc.Checkpoint{})
+	s.leaf("rules", "the rule set in force", 'r', nil, namesvc.InForce{})
+	s.leaf("operator", "what the operator of the chain's validator stands for", 'o', harbor[:], namesvc.Operator{})
+}
+
+// validators has a second service offer to run a validator, and the operator of
+// the first vote for it.
+func (s *tale) validators() {
+	harbor, lantern := s.harbor.Account(), s.lantern.Account()
+	height, now := s.law.Head()
+	register := namesvc.SignOp(namesvc.Op{
+		Kind: namesvc.OpRegister, Chain: s.params.Chain, Account: lantern, Seq: 1, Prev: lantern, Expires: height + 100,
+	}, namesvc.Registration{Salt: [16]byte{4}, Genesis: s.lantern.Encode()}, s.lanternKey)
+	s.commit("commit-operator", "announces an account without a handle", register)
+	s.block()
+	s.send("register-operator", "a service comes on the chain without a handle", register)
+	s.block()
+	k := key.Consensus(consensus("lantern").PubKey().Bytes())
+	msg := namesvc.Possession(s.params.Chain, lantern, k)
+	sig, err := consensus("lantern").Sign(wire.TagPossession.Message(msg))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	if err := key.VerifyConsensus(k, wire.TagPossession, msg, key.ConsensusSignature(sig)); err != nil {
+		s.t.Fatal(err)
+	}
+	s.msgs.Vectors = append(s.msgs.Vectors, vectors.Vector{Name: "possession", Items: explain(s.t, msg, possession{}, nil), Bytes: msg, Fields: []vectors.Field{
+		field("about", "%s", "a validator's consensus key agrees to an operator account"), field("tag", "%q", string(wire.TagPossession)),
+		field("signer", "%x", k), field("signature", "%x", sig),
+	}})
+	s.send("operate", "it offers to run a validator", namesvc.SignOp(namesvc.Op{
+		Kind: namesvc.OpOperate, Chain: s.params.Chain, Account: lantern, Seq: 2, Prev: sha256.Sum256(register), Expires: height + 100,
+	}, namesvc.Offer{Key: k[:], Possession: sig}, s.lanternKey))
+	s.block()
+	s.send("vote", "the operator of the chain's validator votes for it", namesvc.SignOp(namesvc.Op{
+		Kind: namesvc.OpVote, Chain: s.params.Chain, Account: harbor, Seq: 2, Prev: sha256.Sum256(s.service), Expires: height + 100,
+	}, namesvc.Vote{Kind: namesvc.VotePower, Account: lantern, Number: 3, Until: now + 30*86400}, s.harborKey))
+	s.block()
 }
 
 // grantOf lists a device that stays as it is.

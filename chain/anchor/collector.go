@@ -7,6 +7,7 @@ import (
 	cmttypes "github.com/cometbft/cometbft/types"
 
 	"github.com/confab-chat/confab/lightclient/verify"
+	"github.com/confab-chat/confab/namesvc/wire"
 )
 
 // Votes is where the node keeps the votes of each height with their
@@ -92,7 +93,15 @@ func (c *Collector) collect(ctx context.Context, n, height uint64) (again bool, 
 	if !ok || err != nil {
 		return true, err
 	}
-	signers, err := c.Signers(cp.Height)
+	if height <= cp.Height {
+		return true, nil
+	}
+	// Who seals a checkpoint is who decides the block after it: a set that the
+	// checkpoint before brought in may not yet decide this one's own block.
+	signers, err := c.Signers(cp.Height + 1)
+	if wire.CodeOf(err) == wire.NotFound {
+		return false, nil // it is from before this node joined, and so are its votes
+	}
 	if err != nil {
 		return true, err
 	}
@@ -104,7 +113,11 @@ func (c *Collector) collect(ctx context.Context, n, height uint64) (again bool, 
 		if votes == nil {
 			continue
 		}
-		seals := gather(c.Chain, cp, votes, signers)
+		voters, err := c.Signers(h)
+		if err != nil {
+			return true, err
+		}
+		seals := gather(c.Chain, cp, votes, voters, signers)
 		power, err := verify.CheckSeals(c.Chain, cp, seals, signers)
 		if err != nil {
 			continue // too few at this height; the next may have more
@@ -120,20 +133,27 @@ func (c *Collector) collect(ctx context.Context, n, height uint64) (again bool, 
 	return true, nil
 }
 
-// gather picks from one height's votes the seals of this checkpoint. CometBFT
-// has checked each extension's signature before it kept the vote; CheckSeals
-// checks them again.
-func gather(chain string, cp verify.Checkpoint, votes *cmttypes.ExtendedCommit, signers verify.Validators) verify.Seals {
+// gather picks from one height's votes the seals of this checkpoint. The votes
+// are in the order of that height's validators, who need not be the signers any
+// more. CometBFT has checked each extension's signature before it kept the vote;
+// CheckSeals checks them again.
+func gather(chain string, cp verify.Checkpoint, votes *cmttypes.ExtendedCommit, voters, signers verify.Validators) verify.Seals {
+	place := make(map[[33]byte]int, signers.Len())
+	for i := range signers.Len() {
+		place[signers.At(i).Key] = i
+	}
 	seals := verify.Seals{
 		Height: uint64(votes.Height), Round: uint32(votes.Round),
 		Signatures: make([]verify.Signature, signers.Len()),
 	}
 	want := string(verify.SealExtension(cp.Number, cp.Digest(verify.ChainTag(chain))))
 	for i, v := range votes.ExtendedSignatures {
-		if i >= signers.Len() || string(v.Extension) != want || len(v.ExtensionSignature) != len(verify.Signature{}) {
+		if i >= voters.Len() || string(v.Extension) != want || len(v.ExtensionSignature) != len(verify.Signature{}) {
 			continue
 		}
-		seals.Signatures[i] = verify.Signature(v.ExtensionSignature)
+		if j, ok := place[voters.At(i).Key]; ok {
+			seals.Signatures[j] = verify.Signature(v.ExtensionSignature)
+		}
 	}
 	return seals
 }

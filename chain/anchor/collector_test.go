@@ -23,6 +23,8 @@ const chainID = "confab-test"
 type network struct {
 	keys    []crypto.PrivKey // in the set's order
 	set     verify.Validators
+	later   verify.Validators // from height changed on, if there is one
+	changed uint64
 	commits map[int64]*cmttypes.ExtendedCommit
 	asked   int // how many commits were looked at
 
@@ -96,7 +98,12 @@ func (n *network) KeepSeals(k uint64, s verify.Seals) { n.seals[k] = s }
 func (n *network) collector(log *bytes.Buffer) *anchor.Collector {
 	return &anchor.Collector{
 		Chain: chainID, Votes: n, App: n, Logger: slog.New(slog.NewTextHandler(log, nil)),
-		Signers: func(uint64) (verify.Validators, error) { return n.set, nil },
+		Signers: func(h uint64) (verify.Validators, error) {
+			if n.later.Len() > 0 && h >= n.changed {
+				return n.later, nil
+			}
+			return n.set, nil
+		},
 	}
 }
 
@@ -220,5 +227,60 @@ func TestCollector_LeavesOutWhatIsNoSeal(t *testing.T) {
 	votes[3].ExtensionSignature = votes[3].ExtensionSignature[:5]
 	n.commits[101].ExtendedSignatures = append(votes, votes...) // more votes than validators
 	follow(t, c, 1, 101)
+	n.check(t, 1, 101, 30)
+}
+
+// TestCollector_SealsByTheSetOfTheCheckpoint: a set that changes while seals are
+// gathered votes in another order, and who has joined seals nothing yet.
+func TestCollector_SealsByTheSetOfTheCheckpoint(t *testing.T) {
+	n := newNetwork(t, 5)
+	all := n.set
+	list := func(powers ...uint64) (set verify.Validators) {
+		var members []verify.Validator
+		for i, p := range powers {
+			if p > 0 {
+				members = append(members, verify.Validator{Key: all.At(i).Key, Power: p})
+			}
+		}
+		slices.SortStableFunc(members, func(a, b verify.Validator) int { return int(b.Power) - int(a.Power) })
+		set, err := verify.NewValidators(members)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return set
+	}
+	n.set, n.later, n.changed = list(10, 10, 10, 10, 0), list(0, 10, 10, 20, 30), 103
+	cp := n.checkpoint(1)
+	keys := n.keys
+	n.keys = keys[:4]
+	n.vote(t, 101, cp, 0, 1)
+	n.vote(t, 102, cp, 0, 1)
+	n.keys = []crypto.PrivKey{keys[4], keys[3], keys[1], keys[2]} // by power
+	n.vote(t, 103, cp, 0, 1, 2, 3)
+	c := n.collector(&bytes.Buffer{})
+	follow(t, c, 1, 103)
+	n.check(t, 1, 103, 30)
+	if s := n.seals[1].Signatures; s[0] != (verify.Signature{}) || s[3] == (verify.Signature{}) {
+		t.Error("a seal stands at another validator's place")
+	}
+}
+
+// TestCollector_WhoDecidesTheBlockAfterACheckpointSealsIt: where checkpoints are
+// two blocks apart, the set that the last one brought in decides from there on.
+func TestCollector_WhoDecidesTheBlockAfterACheckpointSealsIt(t *testing.T) {
+	n := newNetwork(t, 4)
+	before := n.set
+	var err error
+	if n.later, err = verify.NewValidators([]verify.Validator{before.At(1), before.At(2), before.At(3)}); err != nil {
+		t.Fatal(err)
+	}
+	n.changed = 101
+	n.set = n.later
+	cp := n.checkpoint(1) // names those
+	n.set = before
+	n.keys = n.keys[1:]
+	n.vote(t, 101, cp, 0, 1, 2)
+	follow(t, n.collector(&bytes.Buffer{}), 1, 101)
+	n.set = n.later
 	n.check(t, 1, 101, 30)
 }

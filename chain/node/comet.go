@@ -17,6 +17,7 @@ import (
 	sm "github.com/cometbft/cometbft/state"
 	cmtstore "github.com/cometbft/cometbft/store"
 	cmttypes "github.com/cometbft/cometbft/types"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/confab-chat/confab/chain/store"
 	"github.com/confab-chat/confab/namesvc/wire"
@@ -27,12 +28,15 @@ import (
 type databases struct {
 	config *cmtcfg.Config
 	open   map[string]dbm.DB
+
+	figures *prometheus.Registry // CometBFT's own, if they are counted
+
 	blocks *cmtstore.BlockStore // as they were when it was opened
 	states sm.Store
 }
 
 func openDatabases(config *cmtcfg.Config) (*databases, error) {
-	d := &databases{config: config, open: map[string]dbm.DB{}}
+	d := &databases{config: config, open: map[string]dbm.DB{}, figures: prometheus.NewRegistry()}
 	for _, id := range []string{"blockstore", "state", "evidence"} {
 		if _, err := d.provide(&cmtcfg.DBContext{ID: id, Config: config}); err != nil {
 			d.close()
@@ -75,6 +79,9 @@ func (d *databases) check(doc *cmttypes.GenesisDoc, app store.State, pv *privval
 		return cmp.Or(err, error(wire.Errorf(wire.Conflict, "%s is not the one that this folder's chain %q began with: put that one back, or take a new folder", genesisFile, began.ChainID)))
 	}
 	height, blocks := uint64(state.LastBlockHeight), uint64(d.blocks.Height())
+	if blocks == 0 && app.Height == height {
+		blocks = height // it took a snapshot, and no block has come since
+	}
 	switch {
 	case blocks != height && blocks != height+1:
 		return wire.Errorf(wire.Conflict, "%s is damaged: it has %d blocks and the state of block %d; "+advice, cometData, blocks, height)
@@ -124,7 +131,7 @@ func sameGenesis(a, b *cmttypes.GenesisDoc) (bool, error) {
 
 // newComet assembles CometBFT over the databases. It replays the blocks that the
 // app does not have yet.
-func (d *databases) newComet(doc *cmttypes.GenesisDoc, pv cmttypes.PrivValidator, nk *p2p.NodeKey, app abci.Application, logger cometLogger) (n *cmtnode.Node, err error) {
+func (d *databases) newComet(doc *cmttypes.GenesisDoc, pv cmttypes.PrivValidator, nk *p2p.NodeKey, app abci.Application, logger cometLogger, options ...cmtnode.Option) (n *cmtnode.Node, err error) {
 	// CometBFT panics where it finds its files inconsistent. The text can be a
 	// whole state long, and its first line says it.
 	defer func() {
@@ -133,9 +140,12 @@ func (d *databases) newComet(doc *cmttypes.GenesisDoc, pv cmttypes.PrivValidator
 			err = wire.Errorf(wire.Internal, "start consensus: %.200s; if it stays so, %s", line, advice)
 		}
 	}()
+	if d.config.Instrumentation.Prometheus {
+		defer registerWith(d.figures)()
+	}
 	n, err = cmtnode.NewNode(d.config, pv, nk, proxy.NewConnSyncLocalClientCreator(app),
 		func() (*cmttypes.GenesisDoc, error) { return doc, nil },
-		d.provide, cmtnode.DefaultMetricsProvider(d.config.Instrumentation), logger)
+		d.provide, cmtnode.DefaultMetricsProvider(d.config.Instrumentation), logger, options...)
 	if err != nil {
 		return nil, fmt.Errorf("start consensus: %w", err)
 	}

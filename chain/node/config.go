@@ -15,6 +15,8 @@ import (
 	"github.com/BurntSushi/toml"
 	"github.com/cometbft/cometbft/p2p"
 
+	"github.com/confab-chat/confab/chain"
+	"github.com/confab-chat/confab/lightclient/verify"
 	"github.com/confab-chat/confab/namesvc/wire"
 )
 
@@ -25,6 +27,27 @@ type Config struct {
 	Query QueryConfig `toml:"query"`
 	Log   LogConfig   `toml:"log"`
 	Block BlockConfig `toml:"block"`
+
+	Snapshots SnapshotConfig `toml:"snapshots"`
+	Join      JoinConfig     `toml:"join"`
+	Metrics   MetricsConfig  `toml:"metrics"`
+}
+
+// SnapshotConfig is what the node keeps for others to join by.
+type SnapshotConfig struct {
+	Every uint64 `toml:"every"`
+	Keep  int    `toml:"keep"`
+}
+
+// JoinConfig is what a node without a block begins with.
+type JoinConfig struct {
+	Pin     string   `toml:"pin"`
+	Sources []string `toml:"sources"`
+}
+
+// MetricsConfig is where Prometheus finds the node's figures.
+type MetricsConfig struct {
+	Listen string `toml:"listen"`
 }
 
 // P2PConfig is how validators reach one another.
@@ -37,7 +60,8 @@ type P2PConfig struct {
 
 // QueryConfig is the door for everyone else.
 type QueryConfig struct {
-	Listen string `toml:"listen"`
+	Listen   string `toml:"listen"`
+	Explorer bool   `toml:"explorer"`
 }
 
 // LogConfig is what the log says.
@@ -50,6 +74,7 @@ type LogConfig struct {
 type BlockConfig struct {
 	Pause           Duration `toml:"pause"`
 	DoubleSignCheck int64    `toml:"double_sign_check"`
+	HaltHeight      uint64   `toml:"halt_height"`
 }
 
 // Duration is a time.Duration that reads "1s" or "300ms".
@@ -70,9 +95,11 @@ func DefaultConfig() Config {
 	return Config{
 		Name:  "validator",
 		P2P:   P2PConfig{Listen: "0.0.0.0:26656"},
-		Query: QueryConfig{Listen: "127.0.0.1:7780"},
+		Query: QueryConfig{Listen: "127.0.0.1:7780", Explorer: true},
 		Log:   LogConfig{Level: "info", Format: "text"},
 		Block: BlockConfig{Pause: Duration(time.Second)},
+
+		Snapshots: SnapshotConfig{Every: 1, Keep: 2},
 	}
 }
 
@@ -97,6 +124,9 @@ local = %t
 # The HTTP API for everyone: proofs, submission, health. Put a TLS proxy before
 # it to serve the world. Everything it says is proven, so it needs no trust.
 listen = %q
+# Pages for people at the same port, under / and /explorer/: names, operations,
+# checkpoints, validators. They have no scripts and change nothing.
+explorer = %t
 
 [log]
 # debug, info, warn or error. info is a line for what an operator wants to know.
@@ -112,16 +142,43 @@ pause = %q
 # many blocks: it means that another process signs with the same key. 0 turns
 # the check off. With 10, wait ten blocks before you restart after a crash.
 double_sign_check = %d
+# Stop after the block of this height, to take a backup that all validators have
+# alike or to change programs together. 0 never stops.
+halt_height = %d
+
+[snapshots]
+# Others join by a snapshot of the state. One is kept at each so many checkpoints
+# (0 for none), and of those the newest few. They cost what has changed since.
+every = %d
+keep = %d
+
+[join]
+# What this node verifies by while it has no block: a pin, "chain:height:hash",
+# and whom to ask, which need not be trusted. Without a pin it fetches all blocks
+# from the first one on.
+pin = %q
+sources = [%s]
+
+[metrics]
+# Where Prometheus finds this node's figures, at /metrics; empty for nowhere. Keep
+# it to this machine or a private network.
+listen = %q
 `
 
 // Encode returns the configuration as a commented file.
 func (c Config) Encode() []byte {
-	peers := make([]string, len(c.P2P.Peers))
-	for i, p := range c.P2P.Peers {
-		peers[i] = fmt.Sprintf("%q", p)
+	return fmt.Appendf(nil, template, c.Name, c.P2P.Listen, c.P2P.External, quoted(c.P2P.Peers), c.P2P.Local,
+		c.Query.Listen, c.Query.Explorer, c.Log.Level, c.Log.Format, time.Duration(c.Block.Pause).String(), c.Block.DoubleSignCheck, c.Block.HaltHeight,
+		c.Snapshots.Every, c.Snapshots.Keep, c.Join.Pin, quoted(c.Join.Sources), c.Metrics.Listen)
+}
+
+// quoted writes the entries of a list.
+func quoted(list []string) string {
+	out := make([]string, len(list))
+	for i, s := range list {
+		out[i] = strconv.Quote(s)
 	}
-	return fmt.Appendf(nil, template, c.Name, c.P2P.Listen, c.P2P.External, strings.Join(peers, ", "), c.P2P.Local,
-		c.Query.Listen, c.Log.Level, c.Log.Format, time.Duration(c.Block.Pause).String(), c.Block.DoubleSignCheck)
+	return strings.Join(out, ", ")
 }
 
 // ConfigFile is the name of the configuration file in a validator's folder.
@@ -150,15 +207,14 @@ const maxName = 64
 
 // Check reports the first value that makes no sense.
 func (c Config) Check() error {
-	for _, a := range []struct{ key, addr string }{{"p2p.listen", c.P2P.Listen}, {"p2p.external", c.P2P.External}, {"query.listen", c.Query.Listen}} {
-		if !address(a.addr) && (a.addr != "" || a.key != "p2p.external") {
+	for _, a := range []struct{ key, addr string }{{"p2p.listen", c.P2P.Listen}, {"p2p.external", c.P2P.External}, {"query.listen", c.Query.Listen}, {"metrics.listen", c.Metrics.Listen}} {
+		if optional := a.key == "p2p.external" || a.key == "metrics.listen"; !address(a.addr) && (a.addr != "" || !optional) {
 			return wire.Errorf(wire.Invalid, "%s is %q: it must be host:port", a.key, a.addr)
 		}
 	}
 	for _, p := range c.P2P.Peers {
-		id, addr, _ := strings.Cut(p, "@")
-		if b, err := hex.DecodeString(id); err != nil || len(b) != p2p.IDByteLength || !address(addr) {
-			return wire.Errorf(wire.Invalid, "p2p.peers has %q: it must be id@host:port, as confab-validator status prints it on the peer", p)
+		if err := checkPeer(p); err != nil {
+			return wire.Errorf(wire.Invalid, "p2p.peers has %q: %w", p, err)
 		}
 	}
 	switch {
@@ -169,9 +225,27 @@ func (c Config) Check() error {
 		return wire.Errorf(wire.Invalid, "block.pause is %v: it must be from 0s to 1m", time.Duration(c.Block.Pause))
 	case c.Block.DoubleSignCheck < 0 || c.Block.DoubleSignCheck > 1000:
 		return wire.Errorf(wire.Invalid, "block.double_sign_check is %d: it must be from 0 to 1000", c.Block.DoubleSignCheck)
+	case c.Snapshots.Keep < 1 || c.Snapshots.Keep > chain.MaxSnapshots:
+		return wire.Errorf(wire.Invalid, "snapshots.keep is %d: it must be from 1 to %d; snapshots.every = 0 turns them off", c.Snapshots.Keep, chain.MaxSnapshots)
+	case c.Join.Pin != "" && len(c.Join.Sources) == 0:
+		return wire.Errorf(wire.Invalid, "join.pin is there and join.sources is empty: name one validator's query address at least")
+	}
+	if c.Join.Pin != "" {
+		if _, err := verify.ParsePin(c.Join.Pin); err != nil {
+			return wire.Errorf(wire.Invalid, "join.pin: %w", err)
+		}
 	}
 	if _, err := NewLogger(nil, c.Log); err != nil {
 		return err
+	}
+	return nil
+}
+
+// checkPeer reports why p is not the address of a peer.
+func checkPeer(p string) error {
+	id, addr, _ := strings.Cut(p, "@")
+	if b, err := hex.DecodeString(id); err != nil || len(b) != p2p.IDByteLength || !address(addr) {
+		return errors.New("it must be id@host:port, as confab-validator status prints it on the peer")
 	}
 	return nil
 }

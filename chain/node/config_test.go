@@ -22,6 +22,10 @@ func TestConfig_IsReadAsItWasWritten(t *testing.T) {
 		Query: node.QueryConfig{Listen: "[::]:5"},
 		Log:   node.LogConfig{Level: "warn", Format: "json"},
 		Block: node.BlockConfig{Pause: node.Duration(1500 * time.Millisecond), DoubleSignCheck: 10},
+
+		Snapshots: node.SnapshotConfig{Every: 7, Keep: 3},
+		Join:      node.JoinConfig{Pin: "my-chain:5:" + strings.Repeat("ab", 32), Sources: []string{"https://a.example", `http://"b"`}},
+		Metrics:   node.MetricsConfig{Listen: "127.0.0.1:7"},
 	}
 	home := t.TempDir()
 	if err := os.WriteFile(filepath.Join(home, node.ConfigFile), c.Encode(), 0o600); err != nil {
@@ -53,6 +57,11 @@ func TestLoadConfig_SaysWhatIsWrong(t *testing.T) {
 		{"peer without an id", "[p2p]\npeers = [\"example.org:26656\"]\n", "p2p.peers has \"example.org:26656\": it must be id@host:port"},
 		{"peer with a short id", "[p2p]\npeers = [\"abcd@example.org:26656\"]\n", "p2p.peers"},
 		{"log level", "[log]\nlevel = \"loud\"\n", "log.level is \"loud\": use debug, info, warn or error"},
+		{"no snapshots kept", "[snapshots]\nkeep = 0\n", "snapshots.keep is 0: it must be from 1 to 10; snapshots.every = 0 turns them off"},
+		{"too many snapshots", "[snapshots]\nkeep = 11\n", "snapshots.keep is 11"},
+		{"a pin without sources", "[join]\npin = \"my-chain:1:ab\"\n", "join.sources is empty"},
+		{"no pin", "[join]\npin = \"x\"\nsources = [\"http://a\"]\n", "join.pin: not a pin"},
+		{"metrics without a port", "[metrics]\nlisten = \"localhost\"\n", "metrics.listen is \"localhost\": it must be host:port"},
 		{"log format", "[log]\nformat = \"xml\"\n", "log.format is \"xml\": use text or json"},
 		{"pause without a unit", "[block]\npause = \"1\"\n", "block.pause"},
 		{"pause that is too long", "[block]\npause = \"2m\"\n", "block.pause is 2m0s: it must be from 0s to 1m"},

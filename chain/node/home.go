@@ -119,6 +119,9 @@ func cometConfig(home string, c Config) *cmtcfg.Config {
 	m.RPC.ListenAddress, m.RPC.GRPCListenAddress, m.RPC.PprofListenAddress = "", "", ""
 	m.TxIndex.Indexer = "null" // 17 % of CPU for what the app records itself
 	m.Storage.DiscardABCIResponses = true
+	// Its figures are counted if somebody reads them, on our port: its own would
+	// be on all interfaces.
+	m.Instrumentation.Prometheus, m.Instrumentation.PrometheusListenAddr = c.Metrics.Listen != "", ""
 
 	m.P2P.ListenAddress = "tcp://" + c.P2P.Listen
 	m.P2P.ExternalAddress = c.P2P.External

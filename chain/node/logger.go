@@ -41,6 +41,9 @@ type cometLogger struct {
 	l     *slog.Logger
 	noisy bool
 	fatal func(error)
+	// halted reports that the app has stopped by itself and said why: that
+	// consensus then finds nobody to answer is no news. nil: it never has.
+	halted func() bool
 }
 
 // consensusFailure is what CometBFT logs when consensus has stopped by itself.
@@ -59,9 +62,18 @@ func (c cometLogger) Warn(msg string, kv ...any) { c.say(slog.LevelDebug, msg, k
 
 // Error implements CometBFT's Logger.
 func (c cometLogger) Error(msg string, kv ...any) {
+	if msg == consensusFailure && c.halted != nil && c.halted() {
+		c.say(slog.LevelDebug, "consensus has ended", kv)
+		return
+	}
 	if msg == consensusFailure {
 		c.say(slog.LevelError, "consensus stopped by itself", kv)
 		c.fatal(consensusError(kv))
+		return
+	}
+	if syncFailure(msg) {
+		c.say(slog.LevelError, "joining failed", kv)
+		c.fatal(errNoSnapshot)
 		return
 	}
 	if c.noisy {

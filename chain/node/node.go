@@ -29,6 +29,9 @@ import (
 type Node struct {
 	App    *chain.App
 	Query  *query.Server
+	home   string
+	config Config
+	key    [33]byte // that signs blocks
 	logger *slog.Logger
 	store  *store.Store
 	data   *databases
@@ -37,12 +40,17 @@ type Node struct {
 	server *http.Server
 	listen net.Listener
 
+	metrics net.Listener // for Prometheus, or nil
+
+	trusted Trusted // of a node that began without a block, or nil
+
 	leave   context.CancelFunc // ends what waits or watches
 	done    sync.WaitGroup     // the server and the watch
 	stopped func() error
 
 	fault  sync.Once
 	failed chan struct{}
+	cause  error // set before failed is closed
 }
 
 // Open assembles the validator of a folder. It holds the folder and the query
@@ -58,6 +66,12 @@ type Parts struct {
 	Signer func(cmttypes.PrivValidator) cmttypes.PrivValidator // what signs, around the key's file
 	App    func(abci.Application) abci.Application             // what CometBFT calls, around the app
 	Comet  func(*cmtcfg.Config)                                // changes CometBFT's configuration
+	Law    *chain.Law                                          // nil: the one that is built in
+
+	// Trusted is what a node verifies by that has no block yet and begins with a
+	// snapshot from its peers; nil: it fetches all blocks. It is no part to
+	// replace in tests alone: package node asks nobody by itself.
+	Trusted Trusted
 }
 
 // OpenWith is Open with some parts replaced.
@@ -78,7 +92,7 @@ func OpenWith(home string, c Config, parts Parts, logger *slog.Logger) (_ *Node,
 	if err != nil {
 		return nil, err
 	}
-	n := &Node{logger: logger, failed: make(chan struct{})}
+	n := &Node{home: home, config: c, key: [33]byte(pv.Key.PubKey.Bytes()), logger: logger, failed: make(chan struct{})}
 	n.stopped = sync.OnceValue(n.stop)
 	defer func() {
 		if err != nil {
@@ -93,8 +107,16 @@ func OpenWith(home string, c Config, parts Parts, logger *slog.Logger) (_ *Node,
 	if n.App, err = chain.New(n.store, doc.ChainID, logger); err != nil {
 		return nil, err
 	}
+	if err := n.limits(c.Block.HaltHeight, parts.Law); err != nil {
+		return nil, err
+	}
 	if n.data, err = openDatabases(config); err != nil {
 		return nil, err
+	}
+	n.App.KeepProofs(n.data.proofs)
+	n.App.KeepSnapshots(chain.SnapshotPolicy{Every: c.Snapshots.Every, Keep: c.Snapshots.Keep})
+	if err := n.halfJoined(); err != nil {
+		return nil, fmt.Errorf("open %s: %w", home, err)
 	}
 	app := n.store.State()
 	if err := n.data.check(doc, app, pv); err != nil {
@@ -105,6 +127,9 @@ func OpenWith(home string, c Config, parts Parts, logger *slog.Logger) (_ *Node,
 		return nil, wire.Errorf(wire.Unavailable, "query.listen: %w; is another validator running? change the port in %s", err, ConfigFile)
 	}
 	n.listen = limit(listener, maxConnections)
+	if err := n.listenMetrics(); err != nil {
+		return nil, err
+	}
 	if exposed(home) {
 		logger.Warn("others on this machine can read the validator's key", "file", filepath.Join(home, validatorKey), "do", "chmod 600")
 	}
@@ -112,7 +137,11 @@ func OpenWith(home string, c Config, parts Parts, logger *slog.Logger) (_ *Node,
 		logger.Info("replaying blocks that the state does not have", "from", app.Height+1, "to", blocks)
 	}
 	key := &guard{FilePV: pv, depth: c.Block.DoubleSignCheck, alarm: n.fail}
-	if n.comet, err = n.data.newComet(doc, parts.signer(key), nk, parts.app(n.App), cometLogger{l: logger, fatal: n.fail}); err != nil {
+	options, err := n.join(parts.Trusted, doc, config)
+	if err != nil {
+		return nil, fmt.Errorf("open %s: %w", home, err)
+	}
+	if n.comet, err = n.data.newComet(doc, parts.signer(key), nk, parts.app(n.App), cometLogger{l: logger, fatal: n.fail, halted: func() bool { return n.App.HaltCause() != nil }}, options...); err != nil {
 		return nil, err
 	}
 	if n.votes, err = newVotes(n.comet); err != nil {
@@ -120,7 +149,13 @@ func OpenWith(home string, c Config, parts Parts, logger *slog.Logger) (_ *Node,
 	}
 	key.commits = n.comet.BlockStore()
 	heads := newHeads(doc.ChainID, n.comet.BlockStore(), n.data.states)
-	n.Query = &query.Server{Chain: doc.ChainID, App: n.App, Store: n.store, Heads: heads, Submit: n.submit, Logger: logger}
+	n.Query = &query.Server{
+		Chain: doc.ChainID, App: n.App, Store: n.store, Heads: heads, Submit: n.submit, Logger: logger,
+		Explorer: c.Query.Explorer, Peers: func() int { return n.comet.Switch().Peers().Size() },
+	}
+	if n.Query.Network, err = n.network(doc, c.P2P); err != nil {
+		return nil, fmt.Errorf("open %s: %w", home, err)
+	}
 	return n, nil
 }
 
@@ -160,6 +195,15 @@ func (n *Node) Start() error {
 		}
 	})
 	n.done.Go(func() { n.watch(ctx) })
+	n.done.Go(func() { n.heed(ctx) })
+	n.done.Go(func() { n.App.MakeSnapshots(ctx) })
+	n.done.Go(func() { n.serveControl(ctx) })
+	if n.metrics != nil {
+		n.done.Go(func() { n.serveMetrics(ctx) })
+	}
+	if n.trusted != nil {
+		n.done.Go(func() { n.fetchSeals(ctx, n.trusted) })
+	}
 	return nil
 }
 
@@ -190,6 +234,7 @@ func (n *Node) Failed() <-chan struct{} { return n.failed }
 // fail tells why the validator cannot go on.
 func (n *Node) fail(err error) {
 	n.fault.Do(func() {
+		n.cause = err
 		n.logger.Error("this validator has stopped taking part", "err", err)
 		close(n.failed)
 	})
@@ -217,14 +262,17 @@ func (n *Node) stop() error {
 		n.listen.Close()
 	}
 	n.done.Wait()
+	if n.metrics != nil {
+		n.metrics.Close()
+	}
 	var errs []error
 	if n.comet != nil && n.comet.IsRunning() {
-		if err := n.comet.Stop(); err != nil {
-			errs = append(errs, err)
-		}
-		n.comet.Wait()
+		errs = append(errs, n.stopComet())
 	} else if n.data != nil {
 		n.data.close()
+	}
+	if n.App != nil {
+		errs = append(errs, n.App.Abandon())
 	}
 	if n.store != nil {
 		errs = append(errs, n.store.Close())

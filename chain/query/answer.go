@@ -15,8 +15,10 @@ const (
 	typeJSON = "application/json"
 )
 
+// wantsJSON reports whether the asker wants to read the answer: by a header, or by
+// a parameter where there can be no header, as in a link.
 func wantsJSON(r *http.Request) bool {
-	return strings.Contains(r.Header.Get("Accept"), typeJSON)
+	return strings.Contains(r.Header.Get("Accept"), typeJSON) || r.URL.Query().Get("format") == "json"
 }
 
 // encoded is an answer in CBOR already.

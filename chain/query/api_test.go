@@ -283,7 +283,7 @@ func mistakesGetASentence(t *testing.T, w *world) {
 		status             int
 		want               string
 	}{
-		{"GET", "/", "", 404, "there is nothing at"},
+		{"GET", "/nothing", "", 404, "there is nothing at"},
 		{"GET", "/v1/nothing", "", 404, `there is nothing at "/v1/nothing"`},
 		{"GET", "/v1/" + strings.Repeat("x", 300), "", 404, "there is nothing at"},
 		{"GET", "/v1/%0d%0aX-Evil:%201", "", 404, "there is nothing at"},

@@ -31,6 +31,8 @@ type Ask struct {
 	Serving bool               // the entries of the account's concierges too
 	At      uint64             // or only the head of this height, to compare sources
 
+	Checkpoint uint64 // or what the state keeps of a checkpoint, by its number
+
 	// What the reader has: a head it knows, or only a pin. With neither it gets
 	// the head alone, to look at.
 	Known uint64
@@ -40,13 +42,13 @@ type Ask struct {
 // check reports an ask that is for nothing, or for more than one thing.
 func (a Ask) check() error {
 	n := 0
-	for _, asked := range []bool{a.Handle != "", a.Account != nil, a.Commit != nil, a.Chain, a.At > 0} {
+	for _, asked := range []bool{a.Handle != "", a.Account != nil, a.Commit != nil, a.Chain, a.At > 0, a.Checkpoint > 0} {
 		if asked {
 			n++
 		}
 	}
 	if n != 1 {
-		return wire.Errorf(wire.Invalid, "ask for one of: a handle, an account, a commit, a height, the chain")
+		return wire.Errorf(wire.Invalid, "ask for one of: a handle, an account, a commit, a checkpoint, a height, the chain")
 	}
 	return nil
 }
@@ -142,6 +144,9 @@ func (s *Server) leaves(ask Ask, height uint64) (about string, _ []bundle.Leaf, 
 	case ask.Commit != nil:
 		about = "commit"
 		p.leaf(namesvc.LeafCommit, ask.Commit[:])
+	case ask.Checkpoint > 0:
+		about = fmt.Sprintf("checkpoint %d", ask.Checkpoint)
+		p.leaf(namesvc.LeafCheckpoint, namesvc.CheckpointID(ask.Checkpoint))
 	default:
 		about = "chain"
 		p.chain()

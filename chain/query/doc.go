@@ -8,6 +8,7 @@
 //
 // What it must not know: private keys, and how consensus is reached.
 //
-// Answers are canonical CBOR; "Accept: application/json" gives JSON. Start at
+// Answers are canonical CBOR; "Accept: application/json" gives JSON. Pages for people
+// are beside the API, see explorer.go. Start at
 // [Server], then bundle.go. The API is described in docs/SPEC-bundle.md §6.
 package query

@@ -1,6 +1,7 @@
 package query
 
 import (
+	"cmp"
 	"encoding/hex"
 	"fmt"
 	"io"
@@ -57,7 +58,7 @@ func parseAsk(q url.Values) (ask Ask, after uint64, err error) {
 	for _, n := range []struct {
 		name string
 		into *uint64
-	}{{"known", &ask.Known}, {"pin", &ask.Pin}, {"at", &ask.At}, {"after", &after}} {
+	}{{"known", &ask.Known}, {"pin", &ask.Pin}, {"at", &ask.At}, {"checkpoint", &ask.Checkpoint}, {"after", &after}} {
 		if *n.into, err = number(q.Get(n.name)); err != nil {
 			return ask, 0, fmt.Errorf("%s: %w", n.name, err)
 		}
@@ -135,6 +136,9 @@ func (d *door) receipt(r *http.Request) (any, error) {
 	case wire.CodeOf(werr) == wire.Invalid:
 		return nil, werr
 	}
+	if from := d.App.From(); from > 1 {
+		return nil, wire.Errorf(wire.NotFound, "op %v is in no block from height %d on; this server does not have those before", id, from)
+	}
 	return nil, wire.Errorf(wire.NotFound, "op %v is in no block", id)
 }
 
@@ -168,6 +172,12 @@ func (d *door) history(r *http.Request) (any, error) {
 	rows, err := d.App.History(id, after, limit)
 	if err != nil {
 		return nil, err
+	}
+	// Not to have them is no claim that there are none.
+	if from := d.App.From(); from > 1 && (len(rows) == 0 || rows[0].Seq != after+1) {
+		if missing, err := d.App.Missing(id, after, len(rows) > 0); err != nil || missing {
+			return nil, cmp.Or(err, error(wire.Errorf(wire.NotFound, "this server has the ops of accounts from height %d on; ask one that has them all", from)))
+		}
 	}
 	return page(rows, limit, func(o chain.LoggedOp) int { return len(o.Op) }), nil
 }
@@ -225,6 +235,9 @@ func (d *door) checkpoint(r *http.Request) (any, error) {
 // has gone, or this server goes.
 var errStopping = wire.Errorf(wire.Unavailable, "this server is stopping; ask another")
 
+// errNotYet is the answer to a request whose time is over.
+var errNotYet = wire.Errorf(wire.Unavailable, "not yet; ask again")
+
 // wait returns when done reports true, a block came too late for the caller's
 // patience (the query parameter wait, in seconds), or the caller has gone. Both
 // a new head and a new receipt come with a block that the app commits.
@@ -237,15 +250,14 @@ func (d *door) wait(r *http.Request, done func() bool) error {
 	if done() {
 		return nil
 	}
-	notYet := wire.Errorf(wire.Unavailable, "not yet; ask again")
 	if seconds == 0 {
-		return notYet
+		return errNotYet
 	}
 	select {
 	case d.waiting <- struct{}{}:
 		defer func() { <-d.waiting }()
 	default:
-		return notYet
+		return errNotYet
 	}
 	deadline := time.NewTimer(min(time.Duration(min(seconds, 3600))*time.Second, maxWait))
 	defer deadline.Stop()
@@ -253,7 +265,7 @@ func (d *door) wait(r *http.Request, done func() bool) error {
 		select {
 		case <-news:
 		case <-deadline.C:
-			return notYet
+			return errNotYet
 		case <-r.Context().Done():
 			return errStopping
 		}

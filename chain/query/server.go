@@ -11,7 +11,6 @@ import (
 	"github.com/confab-chat/confab/chain"
 	"github.com/confab-chat/confab/chain/store"
 	"github.com/confab-chat/confab/lightclient/verify"
-	"github.com/confab-chat/confab/namesvc"
 	"github.com/confab-chat/confab/namesvc/wire"
 )
 
@@ -29,6 +28,12 @@ type Server struct {
 	Heads  Heads
 	Submit Submit
 	Logger *slog.Logger
+
+	Explorer bool       // serve pages for people too
+	Peers    func() int // how many peers this validator has; nil if it is not known
+
+	// Network is for those who want to join; zero tells them nothing.
+	Network Network
 
 	newest atomic.Pointer[onlyStep]
 }
@@ -88,7 +93,15 @@ func (s *Server) Handler() http.Handler {
 	handle("GET", "/v1/accounts/{id}/ops", d.history)
 	handle("GET", "/v1/blocks", d.blocks)
 	handle("GET", "/v1/checkpoints/{number}", d.checkpoint)
+	handle("GET", "/v1/export", d.export)
+	handle("GET", "/v1/peers", s.peers)
+	handle("GET", "/v1/votes", s.votes)
+	handle("GET", "/v1/validators", s.turns)
+	mux.HandleFunc("GET /v1/genesis", s.genesis)
 	mux.HandleFunc("GET /healthz", s.health)
+	if s.Explorer {
+		s.newExplorer().mount(mux)
+	}
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, r, wire.Errorf(wire.NotFound, "there is nothing at %.80q; see docs/SPEC-bundle.md §6", r.URL.Path))
 	})
@@ -132,7 +145,7 @@ func (s *Server) status(*http.Request) (any, error) {
 	mark, _ := s.App.Last()
 	st := Status{
 		Chain: s.Chain, Height: mark.Height, Time: mark.Time, Hash: mark.Hash, Root: s.Store.State().Root,
-		Provable: s.Heads.Newest(), Rules: namesvc.Rules,
+		Provable: s.Heads.Newest(), Rules: s.App.Rules(),
 	}
 	if p, ok := s.App.Params(); ok {
 		st.Checkpoint = mark.Height / p.Checkpoint
@@ -160,12 +173,18 @@ func (s *Server) pin(*http.Request) (any, error) {
 	return verify.Pin{ChainID: s.Chain, Height: height, Hash: head.Header.Hash()}, nil
 }
 
+// age returns how old this node's newest block is, and whether that is too old
+// for one that keeps up.
+func (s *Server) age() (age time.Duration, stale bool) {
+	mark, _ := s.App.Last()
+	age = time.Since(time.Unix(int64(mark.Time), 0))
+	return age, mark.Height == 0 || age > time.Minute
+}
+
 // health says whether this node keeps up: 200 if its newest block is less than
 // a minute old.
 func (s *Server) health(w http.ResponseWriter, r *http.Request) {
-	mark, _ := s.App.Last()
-	age := time.Since(time.Unix(int64(mark.Time), 0))
-	if mark.Height == 0 || age > time.Minute {
+	if _, stale := s.age(); stale {
 		w.WriteHeader(http.StatusServiceUnavailable)
 		io.WriteString(w, "stale: the newest block is old; this node is catching up or the chain has stopped\n")
 		return

@@ -134,6 +134,16 @@ func (c *pageCache) fill(db *pebble.DB) error {
 	return it.Error()
 }
 
+// clear forgets all pages. Nobody may commit meanwhile.
+func (c *pageCache) clear() {
+	for i := range c.pages {
+		c.pages[i].Store(nil)
+	}
+	for i := range c.written {
+		c.written[i] = nil
+	}
+}
+
 // A valueCache holds values in their newest versions: those read in the newest
 // state, which is what whoever changes a value does before, and those that
 // blocks wrote. A database of versions is slow to tell the newest one, since it
@@ -175,6 +185,12 @@ func (c *valueCache) put(key *statetree.Key, v version) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.putLocked(key, v)
+}
+
+func (c *valueCache) clear() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.younger, c.older, c.size = make(map[statetree.Key]version), nil, 0
 }
 
 func (c *valueCache) putLocked(key *statetree.Key, v version) {

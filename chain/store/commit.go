@@ -120,8 +120,8 @@ func (p *Prepared) Commit(also Also) error {
 	return nil
 }
 
-// writable reports why the store takes no block on this state now, if so.
-func (s *Store) writable(base State) error {
+// able reports why the store can write nothing now, if so.
+func (s *Store) able() error {
 	behind := s.background.err()
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -132,6 +132,20 @@ func (s *Store) writable(base State) error {
 		return s.broken
 	case behind != nil:
 		return fmt.Errorf("%w: %w", ErrBroken, behind)
+	}
+	return nil
+}
+
+// writable reports why the store takes no block on this state now, if so.
+func (s *Store) writable(base State) error {
+	if err := s.able(); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.restoring:
+		return fmt.Errorf("%w: the store is being filled", ErrStale)
 	case s.state != base:
 		return fmt.Errorf("%w: it was made for height %d, the newest is %d", ErrStale, base.Height+1, s.state.Height)
 	}

@@ -182,7 +182,7 @@ func (s *Store) identify(chain string) error {
 func (s *Store) load() error {
 	b, closer, err := s.db.Get([]byte{stateSpace})
 	if errors.Is(err, pebble.ErrNotFound) {
-		return nil
+		return s.sweep() // a restore may have ended half-way
 	}
 	if err != nil {
 		return err

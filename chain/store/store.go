@@ -73,6 +73,8 @@ type Store struct {
 	views  map[*view]bool // the newest and those that Readers hold
 	broken error          // why no block can be written any more
 	closed bool
+
+	restoring bool // a Restore is under way: no block is taken
 }
 
 // State returns the newest durable state.

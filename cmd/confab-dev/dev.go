@@ -38,7 +38,8 @@ services to choose as concierge, prints what to type next, and runs until
 Ctrl-C. Handles of three characters and more cost little work here.
 
 The services' accounts are in FOLDER/services, which is a home of confab's;
-their passphrase is confab-dev.`,
+their passphrase is confab-dev. So are those of the validators' operators,
+for confab-validator vote --home FOLDER/validator0.`,
 		Examples: []string{"confab-dev", "confab-dev --home devnet --query 127.0.0.1:7790"},
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "home", Usage: "keep the network in `FOLDER` for the next time; a temporary one is deleted otherwise"},
@@ -80,15 +81,22 @@ func dev(c *command.Call) error {
 	if spec.Validators, err = d.validators(c.Int("validators")); err != nil {
 		return err
 	}
+	operators, err := openOperators(services, spec.Validators)
+	if err != nil {
+		return err
+	}
+	for _, a := range operators {
+		spec.Operators = append(spec.Operators, a.ID)
+	}
 	spec.Dir = d.dir
 	c.Say("starting %d validators …", spec.Validators)
 	if err := d.start(c.Ctx(), spec); err != nil {
-		return fmt.Errorf("start network: %w", err)
+		return orStopped(c, fmt.Errorf("start network: %w", err))
 	}
 	defer d.running.Stop()
 	c.Say("registering services …")
-	if err := d.serve(c.Ctx(), services); err != nil {
-		return err
+	if err := d.serve(c.Ctx(), services, operators); err != nil {
+		return orStopped(c, err)
 	}
 	tour := d.tour(spec, time.Since(began))
 	if err := c.Print(tour, tour.write); err != nil {
@@ -104,6 +112,14 @@ func dev(c *command.Call) error {
 	case i := <-failed:
 		return wire.Errorf(wire.Internal, "validator %d stopped by itself; run with --log info to see why", i)
 	}
+}
+
+// orStopped is the error, unless the person ended what it is about.
+func orStopped(c *command.Call, err error) error {
+	if c.Ctx().Err() != nil {
+		return command.ErrStopped
+	}
+	return err
 }
 
 // specify reads the flags, and finds out early that an address is taken.

@@ -213,6 +213,21 @@ func waitGoroutines(t *testing.T) {
 	}
 }
 
+func TestDev_StoppedAtTheStartSaysSoAndLeavesNothing(t *testing.T) {
+	t.Setenv("TMPDIR", t.TempDir())
+	r := start(t, "--validators", "1")
+	if !r.stderr.until("starting 1 validators", r.end) {
+		t.Fatal(r.stderr.String())
+	}
+	r.stop()
+	if status := <-r.end; status != command.ExitStopped || !strings.HasSuffix(r.stderr.String(), "confab-dev: stopped\n") {
+		t.Errorf("status %d:\n%s", status, r.stderr.String())
+	}
+	if left, _ := filepath.Glob(filepath.Join(os.TempDir(), "confab-dev-*")); len(left) > 0 {
+		t.Errorf("it left %q behind", left)
+	}
+}
+
 // facts is what it says with --json.
 type facts struct {
 	Chain    string
@@ -261,8 +276,8 @@ func TestDev_KeepsTheNetworkOfItsHome(t *testing.T) {
 	// The services were not registered a second time: their accounts are those
 	// of the folder, and an account registers once.
 	files, err := filepath.Glob(filepath.Join(home, "services", "accounts", "*.account"))
-	if err != nil || len(files) != 2 {
-		t.Errorf("the services have %d accounts (%v)", len(files), err)
+	if err != nil || len(files) != 3 { // two services and an operator
+		t.Errorf("services and operators have %d accounts (%v)", len(files), err)
 	}
 }
 

@@ -32,8 +32,49 @@ func openServices(dir string) (*keyring.Ring, error) {
 	return ring, err
 }
 
-// serve makes sure that all services are registered and stay so.
-func (d *devnet) serve(ctx context.Context, ring *keyring.Ring) error {
+// openOperators returns the accounts that operate the validators of a network of
+// this size, new ones if the folder has none.
+func openOperators(ring *keyring.Ring, validators int) ([]keyring.Account, error) {
+	var out []keyring.Account
+	for i := range validators {
+		a, err := account(ring, namesvc.Handle(fmt.Sprintf("operator%d", i)))
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, a)
+	}
+	return out, nil
+}
+
+// offered is an account to be registered with its handle and roles.
+type offered struct {
+	account keyring.Account
+	roles   namesvc.Roles
+}
+
+// registered returns the accounts that are to be on the chain: the services, and
+// the operators, unless the network was founded without them.
+func (d *devnet) registered(ring *keyring.Ring, operators []keyring.Account) ([]offered, error) {
+	var out []offered
+	for _, h := range services {
+		a, err := account(ring, h)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, offered{a, namesvc.RoleConcierge})
+	}
+	for _, v := range d.running.GenesisValidators() {
+		for _, a := range operators {
+			if a.ID == v.Operator {
+				out = append(out, offered{a, namesvc.RoleValidator})
+			}
+		}
+	}
+	return out, nil
+}
+
+// serve makes sure that all services and operators are registered and stay so.
+func (d *devnet) serve(ctx context.Context, ring *keyring.Ring, operators []keyring.Account) error {
 	ctx, cancel := context.WithTimeout(ctx, startTime)
 	defer cancel()
 	client, err := lightclient.New(lightclient.Config{Pin: d.pin, Sources: d.running.Sources()})
@@ -41,22 +82,22 @@ func (d *devnet) serve(ctx context.Context, ring *keyring.Ring) error {
 		return err
 	}
 	// Together, since each waits for blocks most of the time.
-	errs := make(chan error, len(services))
-	for _, h := range services {
-		a, err := account(ring, h)
-		if err != nil {
-			return err
-		}
+	all, err := d.registered(ring, operators)
+	if err != nil {
+		return err
+	}
+	errs := make(chan error, len(all))
+	for _, o := range all {
 		go func() {
-			err := serveOne(ctx, client, a, h)
+			err := serveOne(ctx, client, o)
 			if err != nil {
-				err = fmt.Errorf("register service %v: %w", h, err)
+				err = fmt.Errorf("register service @%s: %w", o.account.Name, err)
 			}
 			errs <- err
 		}()
 	}
 	var first error
-	for range services {
+	for range all {
 		if err := <-errs; err != nil && first == nil {
 			first = err
 			cancel()
@@ -91,7 +132,8 @@ const renewBefore = 20 * 24 * time.Hour
 
 // serveOne registers one service, unless a kept network has it already, and then
 // renews its lease in good time.
-func serveOne(ctx context.Context, client *lightclient.Client, a keyring.Account, h namesvc.Handle) error {
+func serveOne(ctx context.Context, client *lightclient.Client, o offered) error {
+	a, h := o.account, namesvc.Handle(o.account.Name)
 	keys, err := a.Unlock([]byte(servicePassphrase))
 	if err != nil {
 		return err
@@ -118,7 +160,7 @@ func serveOne(ctx context.Context, client *lightclient.Client, a keyring.Account
 	_, err = names.Register(ctx, agent.Plan{
 		Handle: h, Account: a.ID, Genesis: genesis, Root: *keys.Root,
 		Devices: []agent.Member{{Device: keys.Device, Scopes: namesvc.AllScopes, Expires: time.Now().AddDate(1, 0, 0)}},
-		Records: &namesvc.Records{Service: &namesvc.Endpoint{Roles: namesvc.RoleConcierge, Key: server.Public()}},
+		Records: &namesvc.Records{Service: &namesvc.Endpoint{Roles: o.roles, Key: server.Public()}},
 	}, nil, nil)
 	return err
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/hex"
+	"fmt"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -28,16 +29,22 @@ With --chain it also founds a chain with this validator in it, and those
 named by --with, and writes its genesis.json; the other founders put that
 file into their own folders. With --genesis it joins the chain of such a
 file. Without either it only makes the keys, which a founder needs to name
-you.`,
+you.
+
+Each founder has an operator: an account of kind service, which votes on who
+else decides. Without --operator nobody votes on the chain that is founded:
+its validators stay what they are.`,
 		Examples: []string{
-			"confab-validator init --chain my-chain",
-			"confab-validator init --home v0 --chain my-chain --with 02ab…@10",
+			"confab-validator init --chain my-chain --operator anna",
+			"confab-validator init --home v0 --chain my-chain --operator anna --with 02ab…@10@7ce3…",
 			"confab-validator init --home v1 --genesis genesis.json --peer 5f3a…@example.org:26656",
 		},
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "name", Value: "validator", Usage: "a `NAME` for logs"},
 			&cli.StringFlag{Name: "chain", Usage: "found a chain with this `ID`"},
-			&cli.StringSliceFlag{Name: "with", Usage: "another founding validator, `KEY@POWER`; repeat for more"},
+			&cli.StringSliceFlag{Name: "with", Usage: "another founding validator, `KEY@POWER@OPERATOR`, the last an account id; repeat for more"},
+			&cli.StringFlag{Name: "operator", Usage: "the `ACCOUNT` that operates this validator in the chain it founds: an id, or a name in confab's folder"},
+			confabFlag(),
 			&cli.Int64Flag{Name: "power", Value: 10, Usage: "this validator's `POWER` in the chain it founds"},
 			command.Bool("dev", "the chain it founds is for trying things: short handles, little work"),
 			&cli.StringFlag{Name: "genesis", Usage: "join the chain of this genesis `FILE`"},
@@ -51,7 +58,7 @@ you.`,
 }
 
 func initHome(c *command.Call) error {
-	for _, name := range []string{"with", "power", "dev"} {
+	for _, name := range []string{"with", "power", "dev", "operator"} {
 		if c.IsSet(name) && !c.IsSet("chain") {
 			return c.Usagef("--%s is about a chain that is founded: give --chain too", name)
 		}
@@ -63,8 +70,12 @@ func initHome(c *command.Call) error {
 	if err != nil {
 		return err
 	}
+	operator, err := founder(c)
+	if err != nil {
+		return err
+	}
 	// Everything that can be wrong is found before the first file is written.
-	doc, err := genesis(c, others, secp256k1eth.GenPrivKey().PubKey().Bytes())
+	doc, err := genesis(c, operator, others, secp256k1eth.GenPrivKey().PubKey().Bytes())
 	if err != nil {
 		return err
 	}
@@ -74,7 +85,7 @@ func initHome(c *command.Call) error {
 		return err
 	}
 	if doc != nil {
-		if doc, err = genesis(c, others, id.Key[:]); err != nil {
+		if doc, err = genesis(c, operator, others, id.Key[:]); err != nil {
 			return err
 		}
 		if err := node.SetGenesis(home, doc); err != nil {
@@ -85,11 +96,17 @@ func initHome(c *command.Call) error {
 	if doc != nil {
 		out.Chain = doc.ChainID
 	}
+	if operator != (namesvc.AccountID{}) {
+		out.Operator = operator.String()
+	}
 	switch {
 	case doc == nil:
 		c.Say("give your key to whoever founds the chain, and put the genesis.json that you get into %s", home)
 	case len(others) > 0:
 		c.Say("give %s to the other founders, and list them as peers in %s", filepath.Join(home, "genesis.json"), filepath.Join(home, node.ConfigFile))
+	}
+	if c.IsSet("chain") && out.Operator == "" {
+		c.Say("nobody votes on this chain: its validators stay what they are; found it with --operator if that is to change")
 	}
 	c.Say("next: %s", typed(c, "run"))
 	return c.Print(out, out.write)
@@ -107,7 +124,7 @@ func configuration(c *command.Call) node.Config {
 
 // genesis returns the genesis file of the chain that is founded by a validator
 // with this key, or joined, or nil.
-func genesis(c *command.Call, others []cmttypes.GenesisValidator, key []byte) (*cmttypes.GenesisDoc, error) {
+func genesis(c *command.Call, operator namesvc.AccountID, others []chain.Founder, key []byte) (*cmttypes.GenesisDoc, error) {
 	if path := c.String("genesis"); path != "" {
 		doc, err := cmttypes.GenesisDocFromFile(path)
 		if err == nil {
@@ -132,29 +149,55 @@ func genesis(c *command.Call, others []cmttypes.GenesisValidator, key []byte) (*
 	if c.Bool("dev") {
 		p = namesvc.DevParams(id)
 	}
-	me := cmttypes.GenesisValidator{PubKey: secp256k1eth.PubKey(key), Power: c.Int64("power"), Name: c.String("name")}
-	doc, err := chain.Genesis(p, append([]cmttypes.GenesisValidator{me}, others...), time.Now())
+	me := chain.Founder{Operator: operator, GenesisValidator: cmttypes.GenesisValidator{
+		PubKey: secp256k1eth.PubKey(key), Power: c.Int64("power"), Name: c.String("name"),
+	}}
+	doc, err := chain.Found(p, append([]chain.Founder{me}, others...), time.Now())
 	if err != nil {
 		return nil, wire.Errorf(wire.Invalid, "found chain %s: %w", id, err)
 	}
 	return doc, nil
 }
 
-// founders parses KEY@POWER.
-func founders(list []string) ([]cmttypes.GenesisValidator, error) {
-	var out []cmttypes.GenesisValidator
+// founder returns the account that operates the validator of a founder, or zero.
+func founder(c *command.Call) (namesvc.AccountID, error) {
+	text := c.String("operator")
+	if text == "" {
+		return namesvc.AccountID{}, nil
+	}
+	if id, err := namesvc.ParseAccountID(text); err == nil {
+		return id, nil
+	}
+	a, err := operatorAccount(c, text)
+	if err != nil {
+		return a.ID, fmt.Errorf("--operator: %w", err)
+	}
+	return a.ID, nil
+}
+
+// founders parses KEY@POWER@OPERATOR; the last may be missing.
+func founders(list []string) ([]chain.Founder, error) {
+	var out []chain.Founder
 	for _, text := range list {
 		k, power, ok := strings.Cut(text, "@")
+		power, operator, voting := strings.Cut(power, "@")
+		var id namesvc.AccountID
+		if voting {
+			var err error
+			if id, err = namesvc.ParseAccountID(operator); err != nil {
+				return nil, wire.Errorf(wire.Invalid, "--with %q: the operator is the id of an account, 64 digits", text)
+			}
+		}
 		b, err := hex.DecodeString(k)
 		n, perr := strconv.ParseInt(power, 10, 64)
 		if !ok || err != nil || perr != nil || n <= 0 {
-			return nil, wire.Errorf(wire.Invalid, "--with %q: write KEY@POWER, the key as confab-validator init printed it", text)
+			return nil, wire.Errorf(wire.Invalid, "--with %q: write KEY@POWER@OPERATOR, the key as confab-validator init printed it", text)
 		}
 		pub, err := secp256k1eth.NewPubKeyFromBytes(b)
 		if err != nil {
 			return nil, wire.Errorf(wire.Invalid, "--with %q: %w", text, err)
 		}
-		out = append(out, cmttypes.GenesisValidator{PubKey: pub, Power: n})
+		out = append(out, chain.Founder{Operator: id, GenesisValidator: cmttypes.GenesisValidator{PubKey: pub, Power: n}})
 	}
 	return out, nil
 }

@@ -3,6 +3,8 @@ package main
 import (
 	"fmt"
 
+	"github.com/urfave/cli/v2"
+
 	"github.com/confab-chat/confab/chain/node"
 	"github.com/confab-chat/confab/internal/command"
 	"github.com/confab-chat/confab/namesvc/wire"
@@ -15,8 +17,11 @@ func runVerb() command.Verb {
 		Long: `Runs the validator of the folder. Its log goes to stderr, as validator.toml
 says. Ctrl-C or SIGTERM stops it in good order; what was committed is
 durable, and a validator that was killed goes on where it was.`,
-		Examples: []string{"confab-validator run", "confab-validator run --home v0"},
-		Run:      run,
+		Examples: []string{"confab-validator run", "confab-validator run --home v0 --halt-height 250000"},
+		Flags: []cli.Flag{
+			&cli.Uint64Flag{Name: "halt-height", DefaultText: "never", Usage: "stop after the block of this `HEIGHT`, as block.halt_height in validator.toml does"},
+		},
+		Run: run,
 	}
 }
 
@@ -26,11 +31,18 @@ func run(c *command.Call) error {
 	if err != nil {
 		return err
 	}
+	if c.IsSet("halt-height") {
+		config.Block.HaltHeight = c.Uint64("halt-height")
+	}
 	logger, err := node.NewLogger(c.Stderr, config.Log)
 	if err != nil {
 		return err
 	}
-	n, err := node.Open(home, config, logger)
+	t, err := trusted(config)
+	if err != nil {
+		return err
+	}
+	n, err := node.OpenWith(home, config, node.Parts{Trusted: t}, logger)
 	if err != nil {
 		return err
 	}
@@ -39,12 +51,15 @@ func run(c *command.Call) error {
 		return err
 	}
 	logger.Info("validator runs", "chain", n.Query.Chain, "query", "http://"+n.QueryAddr(), "peer_address", n.PeerAddr())
-	stopped := wire.Errorf(wire.Internal, "consensus stopped by itself; the log above says why")
+	var stopped error = wire.Errorf(wire.Internal, "consensus stopped by itself; the log above says why")
 	select {
 	case <-c.Ctx().Done():
 		logger.Info("stopping", "why", "interrupted")
 		stopped = nil
 	case <-n.Failed():
+		if cause := n.Cause(); wire.CodeOf(cause) == wire.Unavailable {
+			stopped = cause // it has halted, and the sentence says why
+		}
 	}
 	if err := n.Stop(); err != nil {
 		return fmt.Errorf("stop validator: %w", err)

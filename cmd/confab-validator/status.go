@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/confab-chat/confab/chain/node"
@@ -26,9 +27,12 @@ func statusVerb() command.Verb {
 		Name:  "status",
 		Short: "say who this validator is and how it does",
 		Long: `Prints the validator's keys and addresses and, if it runs, where its chain
-stands. The exit status is 0 if it runs and its newest block is less than a
-minute old, 17 if it does not answer or has no block yet, and 15 if its
-newest block is older.`,
+stands, whether it takes part, a pin to hand to those who trust you, and from
+which height on it keeps history.
+
+The exit status is 0 if it runs and its newest block is less than a minute
+old, 17 if it does not answer or has no block yet, and 15 if its newest block
+is older.`,
 		Examples: []string{"confab-validator status", "confab-validator status --json --home v0"},
 		Run:      status,
 	}
@@ -42,12 +46,17 @@ type report struct {
 	Address string `json:"address"`
 	PeerID  string `json:"peer_id"`
 
+	Operator string `json:"operator,omitempty"` // of init, for a founder
+
 	Running    *bool  `json:"running,omitempty"` // of status
 	Height     uint64 `json:"height,omitempty"`
 	AgeSeconds int64  `json:"age_seconds,omitempty"`
 	Checkpoint uint64 `json:"checkpoint,omitempty"`
 	Validators int    `json:"validators,omitempty"`
 	Query      string `json:"query,omitempty"`
+	Pin        string `json:"pin,omitempty"` // of the newest block, to be handed on
+
+	More *node.Report `json:"report,omitempty"` // of one that runs on this machine
 }
 
 func describe(id node.Identity, home string) report {
@@ -62,6 +71,9 @@ func (r report) write(w io.Writer) {
 	command.Row(w, "key", r.Key)
 	command.Row(w, "address", r.Address)
 	command.Row(w, "peer id", r.PeerID)
+	if r.Operator != "" {
+		command.Row(w, "operator", r.Operator)
+	}
 	switch {
 	case r.Running == nil:
 	case !*r.Running:
@@ -74,9 +86,43 @@ func (r report) write(w io.Writer) {
 			return
 		}
 		command.Row(w, "height", fmt.Sprintf("%d, %v old", r.Height, time.Duration(r.AgeSeconds)*time.Second))
-		command.Row(w, "checkpoint", strconv.FormatUint(r.Checkpoint, 10))
-		command.Row(w, "validators", strconv.Itoa(r.Validators))
+		command.Row(w, "pin", r.Pin)
+		if r.More == nil {
+			command.Row(w, "checkpoint", strconv.FormatUint(r.Checkpoint, 10))
+			command.Row(w, "validators", strconv.Itoa(r.Validators))
+			return
+		}
+		writeMore(w, *r.More)
 	}
+}
+
+// writeMore writes what only the validator itself knows.
+func writeMore(w io.Writer, m node.Report) {
+	part := "a full node: it follows and does not vote"
+	switch {
+	case m.CatchingUp:
+		part = "catching up: it does not vote yet"
+	case m.Power > 0 && m.Signed:
+		part = fmt.Sprintf("power %d of %d; it signed the newest block", m.Power, m.TotalPower)
+	case m.Power > 0:
+		part = fmt.Sprintf("power %d of %d; it did not sign the newest block", m.Power, m.TotalPower)
+	}
+	command.Row(w, "takes part", part)
+	command.Row(w, "checkpoint", fmt.Sprintf("%d, sealed up to %d", m.Checkpoint, m.Sealed))
+	command.Row(w, "validators", strconv.Itoa(m.Validators))
+	command.Row(w, "peers", strconv.Itoa(m.Peers))
+	command.Row(w, "waiting", fmt.Sprintf("%d ops", m.Waiting))
+	history := "all"
+	if m.HistoryFrom > 1 {
+		history = fmt.Sprintf("from height %d: it joined by a snapshot, older ops are kept by others", m.HistoryFrom)
+	}
+	command.Row(w, "history", history)
+	snapshots := "none yet"
+	if len(m.Snapshots) > 0 {
+		snapshots = strings.Trim(fmt.Sprint(m.Snapshots), "[]")
+	}
+	command.Row(w, "snapshots", snapshots)
+	command.Row(w, "disk", fmt.Sprintf("%.1f MB", float64(m.DiskBytes)/1e6))
 }
 
 // answer is what the validator's API says of itself.
@@ -84,6 +130,7 @@ type answer struct {
 	Chain      string
 	Height     uint64
 	Time       int64
+	Hash       string
 	Checkpoint uint64
 	Validators int
 }
@@ -107,6 +154,10 @@ func status(c *command.Call) error {
 		out.Chain, out.Height, out.Checkpoint, out.Validators = a.Chain, a.Height, a.Checkpoint, a.Validators
 		if a.Height > 0 {
 			out.AgeSeconds = max(0, time.Now().Unix()-a.Time)
+			out.Pin = fmt.Sprintf("%s:%d:%s", a.Chain, a.Height, a.Hash)
+		}
+		if more, err := node.AskReport(c.Ctx(), home); err == nil {
+			out.More = &more
 		}
 	}
 	if err := c.Print(out, out.write); err != nil {

@@ -81,26 +81,35 @@ func (r *Runner) actor(l Line) error {
 	if !ok {
 		return fmt.Errorf("%q is no kind of account", l.Args[1])
 	}
-	a := &actor{name: l.Args[0]}
-	if r.actors[a.name] != nil {
-		return fmt.Errorf("%s is on stage already", a.name)
+	if r.actors[l.Args[0]] != nil {
+		return fmt.Errorf("%s is on stage already", l.Args[0])
 	}
-	var roots []key.Public
-	for _, name := range strings.Split(l.get("roots", "r0,r1"), ",") {
-		roots = append(roots, a.public(name))
-	}
-	var next [32]byte
-	if name := l.get("next", "n1"); name != "none" {
-		next = a.public(name).NextHash()
-	}
-	salt := seed(a.name, "genesis")
-	g, err := namesvc.NewGenesis(bytes.NewReader(salt[:]), kind, next, roots...)
+	a, err := newActor(l.Args[0], kind, l.get("roots", "r0,r1"), l.get("next", "n1"))
 	if err != nil {
 		return err
 	}
-	a.genesis, a.id = g, g.Account()
 	r.actors[a.name], r.byID[a.id] = a, a
 	return nil
+}
+
+// newActor returns somebody with these root keys and this announced one.
+func newActor(name string, kind namesvc.Kind, roots, next string) (*actor, error) {
+	a := &actor{name: name}
+	var keys []key.Public
+	for _, name := range strings.Split(roots, ",") {
+		keys = append(keys, a.public(name))
+	}
+	var announced [32]byte
+	if next != "none" {
+		announced = a.public(next).NextHash()
+	}
+	salt := seed(a.name, "genesis")
+	g, err := namesvc.NewGenesis(bytes.NewReader(salt[:]), kind, announced, keys...)
+	if err != nil {
+		return nil, err
+	}
+	a.genesis, a.id = g, g.Account()
+	return a, nil
 }
 
 func (r *Runner) who(name string) (*actor, error) {

@@ -24,6 +24,14 @@ func (r *Runner) ask(l Line) error {
 		got, err = r.handleFacts(l)
 	case "meter":
 		got, err = r.meterFacts(l)
+	case "validators":
+		got, err = r.validatorFacts()
+	case "operator":
+		got, err = r.operatorFacts(l)
+	case "tally":
+		got, err = r.tallyFacts()
+	case "rules":
+		got, err = r.rulesFacts(l)
 	case "root":
 		return r.root(l)
 	}

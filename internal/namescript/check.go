@@ -23,7 +23,9 @@ import (
 //     of it is removed, doubled or a root key;
 //   - commits and their queue agree, and nothing is missing in between;
 //   - checkpoints have no gap;
-//   - the numbers of an entry are in order.
+//   - the numbers of an entry are in order;
+//   - each validator's operator says that it runs this one, or leaves, and only
+//     operators of validators have votes.
 func CheckState(all iter.Seq2[namesvc.Key, []byte], now uint64) error {
 	c := checker{
 		now: now, left: map[namesvc.Key][]byte{}, entries: map[namesvc.AccountID]namesvc.Entry{},
@@ -87,9 +89,36 @@ func (c *checker) fixed() {
 	if err := wire.Decode(c.take(namesvc.MeterKey(), "the meter"), &c.meter, maxSmallLeaf); err != nil {
 		c.fault("meter: %w", err)
 	}
-	var set namesvc.ValidatorSet
-	if err := wire.Decode(c.take(namesvc.ValidatorsKey(), "the validator set"), &set, 64*namesvc.MaxValidators); err != nil {
-		c.fault("validators: %w", err)
+	c.validators()
+	if _, err := namesvc.DecodeInForce(c.take(namesvc.RulesKey(), "the rule set")); err != nil {
+		c.fault("%w", err)
+	}
+}
+
+// validators checks the set and what the operators in it say.
+func (c *checker) validators() {
+	set, err := namesvc.DecodeValidatorSet(c.take(namesvc.ValidatorsKey(), "the validator set"))
+	if err != nil {
+		c.fault("%w", err)
+	}
+	for _, v := range set.List {
+		if v.Operator == (namesvc.AccountID{}) {
+			continue
+		}
+		o, err := namesvc.DecodeOperator(c.take(namesvc.OperatorKey(v.Operator), "an operator"))
+		switch {
+		case err != nil:
+			c.fault("%w", err)
+		case o.Account != v.Operator || len(o.Key) != 0 && !bytes.Equal(o.Key, v.Key[:]):
+			c.fault("operator %v: its key is not that of its validator", v.Operator)
+		}
+		for i, vote := range o.Votes {
+			for _, other := range o.Votes[:i] {
+				if other.Kind == vote.Kind && other.Account == vote.Account {
+					c.fault("operator %v: two votes on one subject", v.Operator)
+				}
+			}
+		}
 	}
 }
 
@@ -104,6 +133,11 @@ func (c *checker) sort() {
 			delete(c.left, k)
 		} else if d, err := namesvc.DecodeDevices(b); err == nil && namesvc.DevicesKey(d.Account) == k {
 			c.devices[d.Account] = d
+			delete(c.left, k)
+		} else if o, err := namesvc.DecodeOperator(b); err == nil && namesvc.OperatorKey(o.Account) == k {
+			if len(o.Key) == 0 || len(o.Votes) != 0 {
+				c.fault("operator %v: it neither runs a validator nor offers to, or has votes without one", o.Account)
+			}
 			delete(c.left, k)
 		}
 	}

@@ -36,6 +36,9 @@
 //	devices ACTOR d1 d2/...    set all devices
 //	roots ACTOR r0 r1 [next=]  set all roots
 //	renew ACTOR · release ACTOR @handle · cancel ACTOR [op=NAME]
+//	operate ACTOR KEY|none     offer to run a validator, or leave
+//	vote ACTOR SUBJECT power=N, vote ACTOR rules=N
+//	fault ACTOR KEY            the next block proves a misbehaviour
 //	replay NAME                send an op again: what as= named, or what commit
 //	                           and reveal named NAME.commit and NAME.reveal;
 //	                           window=+N gives a commit another expiry
@@ -45,6 +48,7 @@
 //	checkpoint                 cut blocks until there is a new checkpoint
 //	resolve @handle            what a client would be told
 //	entry ACTOR · handle @handle · meter      what the state says
+//	validators · tally · rules · operator ACTOR
 //	root                       the state's root (on the bare law only)
 //
 // Options of every signed op: by=KEY or by=ACTOR.KEY (default r0), as=NAME,
@@ -58,6 +62,11 @@
 // Options of records: profile= avatar= aka= url= peer= role= key= consent,
 // concierge=ACTOR/accepted/priority=N/generation=N (forged in place of accepted
 // signs with a wrong key, accepted=OTHER takes what the service gave to OTHER).
+//
+// Scripts about validators name the first set on top, as in founders anna=10
+// bert=10: services with the validator key v0. Options of operate: possession=
+// none, only, or an ACTOR for whom it was made; on=CHAIN. Of vote: until=DURATION
+// or never, which withdraws; kind=N.
 //
 // A device is d1 for "as it is" (new ones get all scopes for 90 days), or
 // d1/message,renew/30d, or d1/consent=none|other.

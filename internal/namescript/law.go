@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"iter"
+	"slices"
 
 	"github.com/confab-chat/confab/namesvc"
 	"github.com/confab-chat/confab/namesvc/statetree"
@@ -15,15 +16,23 @@ type Law struct {
 	tree   *statetree.Mem
 	height uint64
 	time   uint64
+	faults []namesvc.Fault // for the next block
 }
 
 // genesisTime is when scripts begin: 2026-01-01 00:00:00 UTC.
 const genesisTime = 1767225600
 
-// NewLaw returns a state that has begun with these parameters and one validator.
-func NewLaw(p namesvc.Params) (*Law, error) {
-	alone := namesvc.Validator{Key: [33]byte{2, 1}, Power: 1}
-	return BeginLaw(p, []namesvc.Validator{alone}, sha256.Sum256([]byte("confab name script")), genesisTime)
+// NewLaw returns a state that has begun with these parameters and founders, or
+// one validator that nobody operates if there are none.
+func NewLaw(p namesvc.Params, founders ...Founder) (*Law, error) {
+	set, err := Validators(founders)
+	if err != nil {
+		return nil, err
+	}
+	if len(set) == 0 {
+		set = []namesvc.Validator{{Key: [33]byte{2, 1}, Power: 1}}
+	}
+	return BeginLaw(p, set, sha256.Sum256([]byte("confab name script")), genesisTime)
 }
 
 // BeginLaw returns the first state of a chain, to replay its blocks on.
@@ -56,6 +65,9 @@ func (l *Law) All() iter.Seq2[namesvc.Key, []byte] {
 	}
 }
 
+// Fault implements Faulter.
+func (l *Law) Fault(f namesvc.Fault) { l.faults = append(slices.Clone(l.faults), f) }
+
 // Clone returns a copy that goes its own way.
 func (l *Law) Clone() *Law {
 	c := *l
@@ -71,7 +83,7 @@ func (l *Law) Block(ops [][]byte, after uint64) ([]namesvc.Receipt, error) {
 
 // Next returns the block that Block would apply its ops in.
 func (l *Law) Next(after uint64) namesvc.Block {
-	b := namesvc.Block{Height: l.height + 1, Time: l.time + after, Seed: l.Root()}
+	b := namesvc.Block{Height: l.height + 1, Time: l.time + after, Seed: l.Root(), Faults: l.faults}
 	if l.height != 0 && l.height%l.params.Checkpoint == 0 {
 		n := l.height / l.params.Checkpoint
 		b.Checkpoint = &namesvc.Checkpoint{
@@ -87,12 +99,16 @@ func (l *Law) Apply(b namesvc.Block, ops [][]byte) ([]namesvc.Receipt, error) {
 	for i, op := range ops {
 		txs[i], _ = namesvc.Parse(op)
 	}
-	scratch := namesvc.NewOverlay(l)
-	receipts, err := namesvc.ApplyBlock(namesvc.Rules, scratch, b, txs)
+	rules, err := namesvc.RulesAt(l, b.Height)
 	if err != nil {
 		return nil, err
 	}
-	l.height, l.time = b.Height, b.Time
+	scratch := namesvc.NewOverlay(l)
+	receipts, err := namesvc.ApplyBlock(rules, scratch, b, txs)
+	if err != nil {
+		return nil, err
+	}
+	l.height, l.time, l.faults = b.Height, b.Time, nil
 	return receipts, l.keep(scratch)
 }
 

@@ -60,6 +60,12 @@ func (r *Runner) body(a *actor, l Line) (namesvc.OpKind, any, error) {
 	case "roots":
 		d, err := r.rootList(a, l)
 		return namesvc.OpRoots, d, err
+	case "operate":
+		d, err := r.offer(a, l)
+		return namesvc.OpOperate, d, err
+	case "vote":
+		d, err := r.ballot(l)
+		return namesvc.OpVote, d, err
 	case "renew":
 		return namesvc.OpRenew, namesvc.Renewal{}, nil
 	case "release":

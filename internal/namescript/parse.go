@@ -16,9 +16,12 @@ type Script struct {
 	Live bool
 	// Params are those that the machine must begin with.
 	Params namesvc.Params
-	Lines  []Line
-	text   []string
-	busy   map[string]bool // who has an op since the last block; for live scripts
+	// Founders are the validators that the machine must begin with; any will do
+	// if there are none.
+	Founders []Founder
+	Lines    []Line
+	text     []string
+	busy     map[string]bool // who has an op since the last block; for live scripts
 }
 
 // Line is one step of a script.
@@ -87,6 +90,9 @@ var verbs = map[string]verb{
 	"release":    {min: 2, max: 2, options: opOptions, outcome: true},
 	"cancel":     {min: 1, max: 1, options: append(slices.Clone(opOptions), "op"), outcome: true},
 	"replay":     {min: 1, max: 1, options: []string{"flip", "window"}, outcome: true},
+	"operate":    {min: 2, max: 2, options: append(slices.Clone(opOptions), "possession", "on"), outcome: true},
+	"vote":       {min: 1, max: 2, options: append(slices.Clone(opOptions), "power", "rules", "until", "kind"), outcome: true},
+	"fault":      {min: 2, max: 2, options: []string{"ago"}},
 	"raw":        {min: 1, max: 1, outcome: true},
 	"block":      {min: 0, max: 2},
 	"time":       {min: 1, max: 1, steers: true},
@@ -95,11 +101,15 @@ var verbs = map[string]verb{
 	"entry":      {min: 1, max: 1, outcome: true},
 	"handle":     {min: 1, max: 1, outcome: true},
 	"meter":      {outcome: true},
+	"validators": {outcome: true},
+	"operator":   {min: 1, max: 1, outcome: true},
+	"tally":      {outcome: true},
+	"rules":      {outcome: true},
 	"root":       {outcome: true},
 }
 
 // questions are the steps that only read.
-var questions = []string{"resolve", "entry", "handle", "meter", "root"}
+var questions = []string{"resolve", "entry", "handle", "meter", "root", "validators", "operator", "tally", "rules"}
 
 // Parse reads a script. Errors name the line.
 func Parse(text string) (Script, error) {
@@ -157,6 +167,11 @@ func (s *Script) add(l Line) error {
 		}
 		s.Live = true
 		return nil
+	case "founders":
+		if len(s.Lines) > 0 {
+			return fmt.Errorf("founders belong at the top")
+		}
+		return s.addFounders(l)
 	case "params":
 		if len(s.Lines) > 0 {
 			return fmt.Errorf("params belong at the top")

@@ -131,6 +131,8 @@ func (r *Runner) Do(l Line) error {
 		return r.checkpoint()
 	case "register":
 		return r.register(l)
+	case "fault":
+		return r.fault(l)
 	}
 	op, err := r.build(l)
 	if err != nil {

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/cometbft/cometbft/crypto/secp256k1eth"
@@ -33,6 +34,9 @@ type Spec struct {
 	Query      string         // address of the first validator's API; a free port if empty
 	Logger     *slog.Logger   // nil discards
 
+	// Operators are the accounts that operate the validators, one for each; if
+	// there are none, nobody votes on this network.
+	Operators []namesvc.AccountID
 	// Parts replaces parts of validator i, each time that it is opened.
 	Parts func(i int) node.Parts
 	// Edge returns the address under which validator i reaches another one, which
@@ -56,16 +60,34 @@ func (n *Network) Genesis() *cmttypes.GenesisDoc { return n.Nodes[0].Genesis() }
 
 // GenesisValidators returns the founding validators as the law knows them.
 func (n *Network) GenesisValidators() []namesvc.Validator {
+	state, err := chain.DecodeAppState(n.Genesis().AppState)
+	if err != nil {
+		panic("testnet: " + err.Error()) // our own file
+	}
 	var out []namesvc.Validator
 	for _, v := range n.Genesis().Validators {
-		out = append(out, namesvc.Validator{Key: [33]byte(v.PubKey.Bytes()), Power: uint64(v.Power)})
+		k := [33]byte(v.PubKey.Bytes())
+		out = append(out, namesvc.Validator{Key: k, Power: uint64(v.Power), Operator: state.Operator(k)})
 	}
 	return out
 }
 
+// portTries is how often ports are chosen anew: between their choice and their
+// use, any connection on this machine may have got one of them.
+const portTries = 4
+
 // Start makes the folders that are missing, starts all validators and waits for
 // the first blocks.
-func Start(ctx context.Context, s Spec) (_ *Network, err error) {
+func Start(ctx context.Context, s Spec) (*Network, error) {
+	for try := 1; ; try++ {
+		n, err := start(ctx, s)
+		if !errors.Is(err, syscall.EADDRINUSE) || try == portTries {
+			return n, err
+		}
+	}
+}
+
+func start(ctx context.Context, s Spec) (_ *Network, err error) {
 	if s.Validators == 0 {
 		s.Validators = 4
 	}
@@ -177,6 +199,7 @@ func (s Spec) homes() ([]string, error) {
 		c.P2P.Listen, c.Query.Listen = ports[2*i], ports[2*i+1]
 		c.P2P.Local = true
 		c.Block.Pause = node.Duration(s.Pause)
+		c.Snapshots.Keep = chain.MaxSnapshots // checkpoints come within seconds here
 		if i == 0 && s.Query != "" {
 			c.Query.Listen = s.Query
 		}
@@ -221,17 +244,21 @@ func (s Spec) found(homes []string) error {
 	if p.Chain == "" {
 		p = namesvc.DevParams(NewChainID())
 	}
-	var validators []cmttypes.GenesisValidator
-	for _, home := range homes {
+	var founders []chain.Founder
+	for i, home := range homes {
 		id, err := node.LoadIdentity(home)
 		if err != nil {
 			return err
 		}
-		validators = append(validators, cmttypes.GenesisValidator{
+		f := chain.Founder{GenesisValidator: cmttypes.GenesisValidator{
 			PubKey: secp256k1eth.PubKey(id.Key[:]), Power: 10, Name: filepath.Base(home),
-		})
+		}}
+		if len(s.Operators) > 0 {
+			f.Operator = s.Operators[i]
+		}
+		founders = append(founders, f)
 	}
-	doc, err := chain.Genesis(p, validators, time.Now())
+	doc, err := chain.Found(p, founders, time.Now())
 	if err != nil {
 		return err
 	}

@@ -198,7 +198,7 @@ func compareRoots(t *testing.T, n *testnet.Network, p namesvc.Params) {
 		}
 		block := namesvc.Block{Height: h, Time: uint64(head.Header.Time.Seconds), Seed: root}
 		if ok {
-			block.Checkpoint = rec.Checkpoint
+			block.Checkpoint, block.Faults = rec.Checkpoint, rec.Faults
 		}
 		if _, err := law.Apply(block, rec.Ops); err != nil {
 			t.Fatal(err)

@@ -26,7 +26,13 @@ type User struct {
 }
 
 // NewUser returns somebody who is not on the chain yet.
-func NewUser(r io.Reader, chain string) (*User, error) {
+func NewUser(r io.Reader, chain string) (*User, error) { return newUser(r, chain, namesvc.Person) }
+
+// NewService returns a service that is not on the chain yet: it can operate a
+// validator.
+func NewService(r io.Reader, chain string) (*User, error) { return newUser(r, chain, namesvc.Service) }
+
+func newUser(r io.Reader, chain string, kind namesvc.Kind) (*User, error) {
 	u := &User{chain: chain, rand: r}
 	var err error
 	if u.Root, err = key.NewRoot(r); err != nil {
@@ -35,7 +41,7 @@ func NewUser(r io.Reader, chain string) (*User, error) {
 	if u.Device, err = key.NewDevice(r); err != nil {
 		return nil, err
 	}
-	if u.genesis, err = namesvc.NewGenesis(r, namesvc.Person, [32]byte{}, u.Root.Public()); err != nil {
+	if u.genesis, err = namesvc.NewGenesis(r, kind, [32]byte{}, u.Root.Public()); err != nil {
 		return nil, err
 	}
 	u.ID = u.genesis.Account()
@@ -71,6 +77,17 @@ func (u *User) Registration(ctx context.Context, h namesvc.Handle, info lightcli
 // up to a height.
 func (u *User) Update(profile [32]byte, expires uint64) []byte {
 	return u.sign(namesvc.OpRecords, namesvc.Records{Profile: profile[:]}, u.Device, expires)
+}
+
+// Offer returns the user's next op: it offers to run a validator, or with a zero
+// offer leaves.
+func (u *User) Offer(o namesvc.Offer, expires uint64) []byte {
+	return u.sign(namesvc.OpOperate, o, u.Root, expires)
+}
+
+// Vote returns the user's next op: a vote.
+func (u *User) Vote(v namesvc.Vote, expires uint64) []byte {
+	return u.sign(namesvc.OpVote, v, u.Root, expires)
 }
 
 func (u *User) sign(kind namesvc.OpKind, body any, by namesvc.Signer, expires uint64) []byte {

@@ -77,7 +77,7 @@ func TestCodeOf_FindsTheOutermostKind(t *testing.T) {
 // for another with other bytes.
 func TestTags_NoneIsAPrefixOfAnother(t *testing.T) {
 	tags := []wire.Tag{
-		wire.TagOp, wire.TagDevice, wire.TagAcceptance, wire.TagCommit, wire.TagWork, wire.TagNextRoot, wire.TagTie, wire.TagRequest,
+		wire.TagOp, wire.TagDevice, wire.TagAcceptance, wire.TagCommit, wire.TagWork, wire.TagNextRoot, wire.TagTie, wire.TagRequest, wire.TagPossession,
 	}
 	for i, a := range tags {
 		if !strings.HasPrefix(string(a), "confab/") || strings.Index(string(a), "\n") != len(a)-1 {

@@ -24,6 +24,8 @@ const (
 	TagNextRoot Tag = "confab/next-root/1\n"
 	// TagTie: the order of registrations that were committed at one height.
 	TagTie Tag = "confab/tie/1\n"
+	// TagPossession: a validator's consensus key agrees to an operator account.
+	TagPossession Tag = "confab/possession/1\n"
 	// TagRequest: a client proves itself to a server.
 	TagRequest Tag = "confab/request/1\n"
 )
