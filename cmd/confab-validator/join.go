@@ -186,7 +186,7 @@ func follow(c *command.Call, home string, config node.Config, net *remote.Networ
 		select {
 		case <-c.Ctx().Done():
 		case <-n.Failed():
-			err = wire.Errorf(wire.Internal, "consensus stopped by itself; the log above says why")
+			err = stopped(n)
 		}
 	}
 	if serr := n.Stop(); err == nil && serr != nil {

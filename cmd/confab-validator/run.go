@@ -51,22 +51,28 @@ func run(c *command.Call) error {
 		return err
 	}
 	logger.Info("validator runs", "chain", n.Query.Chain, "query", "http://"+n.QueryAddr(), "peer_address", n.PeerAddr())
-	var stopped error = wire.Errorf(wire.Internal, "consensus stopped by itself; the log above says why")
+	var cause error
 	select {
 	case <-c.Ctx().Done():
 		logger.Info("stopping", "why", "interrupted")
-		stopped = nil
 	case <-n.Failed():
-		if cause := n.Cause(); wire.CodeOf(cause) == wire.Unavailable {
-			stopped = cause // it has halted, and the sentence says why
-		}
+		cause = stopped(n)
 	}
 	if err := n.Stop(); err != nil {
 		return fmt.Errorf("stop validator: %w", err)
 	}
-	if stopped != nil {
-		return stopped
+	if cause != nil {
+		return cause
 	}
 	logger.Info("stopped")
 	return nil
+}
+
+// stopped returns why a validator stopped by itself: what halted it, if that was
+// meant, else where to look.
+func stopped(n *node.Node) error {
+	if cause := n.Cause(); wire.CodeOf(cause) == wire.Unavailable {
+		return cause
+	}
+	return wire.Errorf(wire.Internal, "consensus stopped by itself; the log above says why")
 }
