@@ -1,6 +1,7 @@
 package mls
 
 import (
+	"bytes"
 	"crypto/ecdh"
 	"crypto/hkdf"
 	"crypto/hpke"
@@ -8,6 +9,9 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
+	"runtime"
+	"sync"
+	"sync/atomic"
 )
 
 // keyPair derives an HPKE key pair from a secret (RFC 9420 §7.4).
@@ -124,6 +128,52 @@ func (k sealer) encrypt(rand io.Reader, pub, plaintext []byte) (c hpkeCiphertext
 	}
 	ct, err := sender.seal(plaintext)
 	return hpkeCiphertext{enc, ct}, err
+}
+
+// A sealing is one ciphertext to make.
+type sealing struct{ pub, plaintext []byte }
+
+// sealShare is how many ciphertexts are worth a goroutine: about a millisecond.
+const sealShare = 16
+
+// encryptAll makes ciphertexts on all processors: a path in a tree where nobody
+// has committed yet has one for every member. What each takes from rand it takes
+// in their order, so that the result does not depend on who is faster.
+func (k sealer) encryptAll(rand io.Reader, list []sealing) ([]hpkeCiphertext, error) {
+	seeds := make([]secret, len(list))
+	for i := range seeds {
+		if k.s.id == XWingAES128 {
+			continue // crypto/hpke takes its own
+		}
+		var err error
+		if seeds[i], err = fresh(rand, hashSize); err != nil {
+			return nil, err
+		}
+	}
+	out, errs := make([]hpkeCiphertext, len(list)), make([]error, len(list))
+	var next atomic.Int64
+	work := func() {
+		for {
+			i := int(next.Add(1)) - 1
+			if i >= len(list) {
+				return
+			}
+			out[i], errs[i] = k.encrypt(bytes.NewReader(seeds[i]), list[i].pub, list[i].plaintext)
+			clear(seeds[i])
+		}
+	}
+	var others sync.WaitGroup
+	for range min(runtime.GOMAXPROCS(0), len(list)/sealShare) - 1 {
+		others.Go(work)
+	}
+	work()
+	others.Wait()
+	for i, err := range errs {
+		if err != nil {
+			return nil, fmt.Errorf("recipient %d: %w", i, err)
+		}
+	}
+	return out, nil
 }
 
 // decrypt is DecryptWithLabel of RFC 9420 §5.1.3.

@@ -121,16 +121,22 @@ func (o *ownPath) commitSecret() secret { return o.secrets[len(o.secrets)-1] }
 // those who join with this commit: the Welcome has theirs.
 func (o *ownPath) encrypt(rand io.Reader, s suite, t *ratchetTree, context []byte, joining []LeafIndex) ([]pathNode, error) {
 	nodes := make([]pathNode, len(o.path))
-	sealer := s.newSealer("UpdatePathNode", context)
+	counts := make([]int, len(o.path))
+	var list []sealing
 	for i, x := range o.path {
 		nodes[i].encryptionKey = t.parent(x).encryptionKey
-		for _, y := range t.recipients(o.copath[i], joining) {
-			c, err := sealer.encrypt(rand, t.key(y), o.secrets[i])
-			if err != nil {
-				return nil, fmt.Errorf("encrypt path to node %d: %w", y, err)
-			}
-			nodes[i].secrets = append(nodes[i].secrets, c)
+		to := t.recipients(o.copath[i], joining)
+		counts[i] = len(to)
+		for _, y := range to {
+			list = append(list, sealing{t.key(y), o.secrets[i]})
 		}
+	}
+	all, err := s.newSealer("UpdatePathNode", context).encryptAll(rand, list)
+	if err != nil {
+		return nil, fmt.Errorf("encrypt path: %w", err)
+	}
+	for i, n := range counts {
+		nodes[i].secrets, all = all[:n:n], all[n:]
 	}
 	return nodes, nil
 }

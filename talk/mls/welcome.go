@@ -96,7 +96,7 @@ func (b *builder) welcome(signer crypto.Signer, tree bool, extensions []Extensio
 	if err != nil {
 		return nil, err
 	}
-	sealer := b.s.newSealer("Welcome", wl.groupInfo)
+	list := make([]sealing, len(b.packages))
 	for i, k := range b.packages {
 		gs := groupSecrets{joiner: b.joiner, psks: b.psks}
 		if b.own != nil {
@@ -104,12 +104,17 @@ func (b *builder) welcome(signer crypto.Signer, tree bool, extensions []Extensio
 		}
 		var w writer
 		gs.encode(&w)
-		c, err := sealer.encrypt(b.rand, k.InitKey, w.b)
-		clear(w.b)
-		if err != nil {
-			return nil, fmt.Errorf("welcome member %d: %w", i+1, err)
+		list[i] = sealing{k.InitKey, w.b}
+	}
+	all, err := b.s.newSealer("Welcome", wl.groupInfo).encryptAll(b.rand, list)
+	for i, k := range b.packages {
+		clear(list[i].plaintext)
+		if err == nil {
+			wl.secrets = append(wl.secrets, encryptedSecrets{k.Ref(), all[i]})
 		}
-		wl.secrets = append(wl.secrets, encryptedSecrets{k.Ref(), c})
+	}
+	if err != nil {
+		return nil, fmt.Errorf("welcome members: %w", err)
 	}
 	var w writer
 	wl.encode(&w)
