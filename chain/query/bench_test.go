@@ -39,7 +39,7 @@ func BenchmarkBundle(b *testing.B) {
 	}
 	s, handles := benchServer(b, names)
 	// Most lookups are of few names: of those that the caches have room for.
-	handles = handles[:min(len(handles), 20_000)]
+	handles = handles[:min(len(handles), 10_000)]
 	ask := func(i int) query.Ask { return query.Ask{Handle: handles[i%len(handles)], Known: 1} }
 
 	for i := range handles {
@@ -153,6 +153,7 @@ func benchServer(b *testing.B, names int) (*query.Server, []namesvc.Handle) {
 			statetree.Change{Key: statetree.Key(namesvc.HandleKey(h.Skeleton())), Value: leaf.Encode()})
 	}
 	changes = append(changes, statetree.Change{Key: statetree.Key(namesvc.ParamsKey()), Value: namesvc.DevParams("confab-bench").Encode()})
+	changes = append(changes, statetree.Change{Key: statetree.Key(namesvc.RulesKey()), Value: wire.Encode(namesvc.InForce{Rules: namesvc.FirstRules})})
 	slices.SortFunc(changes, func(x, y statetree.Change) int { return bytes.Compare(x.Key[:], y.Key[:]) })
 	for height := uint64(1); len(changes) > 0; height++ {
 		n := min(20_000, len(changes))

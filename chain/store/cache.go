@@ -144,35 +144,35 @@ func (c *pageCache) clear() {
 	}
 }
 
-// A valueCache holds values in their newest versions: those read in the newest
-// state, which is what whoever changes a value does before, and those that
-// blocks wrote. A database of versions is slow to tell the newest one, since it
-// looks for it on all its levels.
+// recent holds values, or pages below those of pageCache, in their newest
+// versions: those read in the newest state, which is what whoever changes one does
+// before, and those that blocks wrote. A database of versions is slow to tell the
+// newest one, since it looks for it on all its levels.
 //
 // It has two generations. What is used goes into the younger one; when that is
 // full it becomes the older one, and what was in the older one and not used
 // since is forgotten.
-type valueCache struct {
+type recent[K comparable] struct {
 	limit int // bytes in the younger generation
 
 	mu             sync.Mutex
-	younger, older map[statetree.Key]version
+	younger, older map[K]version
 	size           int // of the younger generation
 }
 
-// valueOverhead is about what an entry takes in memory beside the value.
-const valueOverhead = 120
+// recentOverhead is about what an entry takes in memory beside its data.
+const recentOverhead = 120
 
-func newValueCache(bytes int64) *valueCache {
-	return &valueCache{limit: int(bytes / 2), younger: make(map[statetree.Key]version)}
+func newRecent[K comparable](bytes int64) *recent[K] {
+	return &recent[K]{limit: int(bytes / 2), younger: make(map[K]version)}
 }
 
-// get returns the version of a value as of height. It is ok if the cache knows.
-func (c *valueCache) get(key *statetree.Key, height uint64) (v version, ok bool) {
+// get returns the version as of height. It is ok if the cache knows.
+func (c *recent[K]) get(key K, height uint64) (v version, ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if v, ok = c.younger[*key]; !ok {
-		if v, ok = c.older[*key]; !ok {
+	if v, ok = c.younger[key]; !ok {
+		if v, ok = c.older[key]; !ok {
 			return version{}, false
 		}
 		c.putLocked(key, v)
@@ -180,23 +180,23 @@ func (c *valueCache) get(key *statetree.Key, height uint64) (v version, ok bool)
 	return v, v.height <= height
 }
 
-// put adds what is the newest version of a value, or takes the place of it.
-func (c *valueCache) put(key *statetree.Key, v version) {
+// put adds what is the newest version, or takes the place of it.
+func (c *recent[K]) put(key K, v version) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.putLocked(key, v)
 }
 
-func (c *valueCache) clear() {
+func (c *recent[K]) clear() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.younger, c.older, c.size = make(map[statetree.Key]version), nil, 0
+	c.younger, c.older, c.size = make(map[K]version), nil, 0
 }
 
-func (c *valueCache) putLocked(key *statetree.Key, v version) {
+func (c *recent[K]) putLocked(key K, v version) {
 	if c.size >= c.limit {
-		c.older, c.younger, c.size = c.younger, make(map[statetree.Key]version), 0
+		c.older, c.younger, c.size = c.younger, make(map[K]version), 0
 	}
-	c.younger[*key] = v
-	c.size += len(v.data) + valueOverhead
+	c.younger[key] = v
+	c.size += len(v.data) + recentOverhead
 }

@@ -62,7 +62,7 @@ func (p *Prepared) findOverwritten(c *cursor) error {
 		p.overwritten = append(p.overwritten, c.seen[id])
 	}
 	for i := range p.delta.Values {
-		v, _, err := c.value(&p.delta.Values[i].Key)
+		v, err := c.value(&p.delta.Values[i].Key)
 		if err != nil {
 			return err
 		}
@@ -158,7 +158,12 @@ func (s *Store) advance(p *Prepared, kept heights) {
 	s.mu.Lock()
 	for i := range p.delta.Values {
 		c := &p.delta.Values[i]
-		s.values.put(&c.Key, version{p.height, bytes.Clone(c.Value)})
+		s.values.put(c.Key, version{p.height, bytes.Clone(c.Value)})
+	}
+	for _, w := range p.delta.Pages {
+		if w.ID.Depth() > cachedDepth {
+			s.deep.put(w.ID, version{p.height, bytes.Clone(w.Data)})
+		}
 	}
 	old := s.newest
 	s.state, s.kept = State{Height: p.height, Root: p.delta.Root}, kept

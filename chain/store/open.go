@@ -13,6 +13,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/bloom"
 	"github.com/cockroachdb/pebble/v2/vfs"
 
+	"github.com/confab-chat/confab/namesvc/statetree"
 	"github.com/confab-chat/confab/namesvc/wire"
 )
 
@@ -21,9 +22,9 @@ const format = 1
 
 // Sizes in the database.
 const (
-	// defaultCache holds the values of 100,000 names, and the blocks that have
-	// them in the versions of a busy window.
-	defaultCache = 192 << 20
+	// defaultCache holds what proves some ten thousand names that are asked for
+	// again and again, and the blocks of the database that a busy window needs.
+	defaultCache = 256 << 20
 	// memTable takes some dozens of full blocks, so that what they write is
 	// sorted in memory before it goes to disk. It is allocated as it fills.
 	memTable = 64 << 20
@@ -115,7 +116,7 @@ func openDatabase(dir string, o Options) (*Store, error) {
 	}
 	background := &health{logger: o.Logger}
 	options := &pebble.Options{
-		CacheSize:          o.CacheBytes - o.CacheBytes/3,
+		CacheSize:          o.CacheBytes / 2,
 		Comparer:           newComparer(),
 		EventListener:      background.listener(),
 		FormatMajorVersion: pebble.FormatTableFormatV6,
@@ -144,7 +145,8 @@ func openDatabase(dir string, o Options) (*Store, error) {
 		db:         db,
 		lock:       lock,
 		background: background,
-		values:     newValueCache(o.CacheBytes / 3),
+		values:     newRecent[statetree.Key](o.CacheBytes / 4),
+		deep:       newRecent[statetree.PageID](o.CacheBytes / 4),
 		views:      make(map[*view]bool),
 		kept:       heights{roots: make(map[uint64][32]byte)},
 	}, nil

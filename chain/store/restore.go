@@ -162,6 +162,7 @@ func (s *Store) begin(state State) error {
 		return err
 	}
 	s.values.clear()
+	s.deep.clear()
 	s.mu.Lock()
 	old := s.newest
 	s.restoring = false
@@ -242,6 +243,7 @@ func (s *Store) Reset() error {
 	old := s.newest
 	s.state, s.kept = State{}, heights{roots: make(map[uint64][32]byte)}
 	s.values.clear()
+	s.deep.clear()
 	s.newest = newView(s.db)
 	s.views[s.newest] = true
 	s.mu.Unlock()

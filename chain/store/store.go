@@ -38,9 +38,9 @@ var (
 type Options struct {
 	// Chain is the id of the chain that the folder is for.
 	Chain string
-	// CacheBytes is the memory for what was read, a third of it for values, the
-	// rest for blocks of the database; 0 means 192 MiB. The upper pages of the
-	// tree are held beside it.
+	// CacheBytes is the memory for what was read, a quarter of it for values, a
+	// quarter for lower pages of the tree, the rest for blocks of the database; 0
+	// means 256 MiB. The upper pages of the tree are held beside it.
 	CacheBytes int64
 	// Logger takes what the database has to say; nil discards it.
 	Logger *slog.Logger
@@ -63,8 +63,9 @@ type Store struct {
 	lock       *pebble.Lock
 	background *health
 	pages      pageCache
-	values     *valueCache
-	writing    sync.Mutex // held while a block is written
+	values     *recent[statetree.Key]
+	deep       *recent[statetree.PageID] // the pages that are not in pages
+	writing    sync.Mutex                // held while a block is written
 
 	mu     sync.Mutex
 	state  State
@@ -96,25 +97,11 @@ func (s *Store) Get(key statetree.Key) ([]byte, error) {
 		return nil, fmt.Errorf("read key %s: %w", key, err)
 	}
 	defer c.close()
-	v, cached, err := c.value(&key)
+	v, err := c.value(&key)
 	if err != nil {
 		return nil, err
 	}
-	if !cached {
-		v.data = bytes.Clone(v.data)
-		s.remember(view, &key, v)
-	}
 	return bytes.Clone(v.data), nil
-}
-
-// remember puts a value into the cache that was read in this view, unless a
-// block has been committed since, which may have changed it.
-func (s *Store) remember(read *view, key *statetree.Key, v version) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.newest == read {
-		s.values.put(key, v)
-	}
 }
 
 // Heights returns the heights that can be read: all from oldest to newest, and

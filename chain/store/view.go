@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"fmt"
 	"sync"
 
@@ -142,11 +143,18 @@ func (c *cursor) close() { c.view.release(c.it) }
 // Page implements [statetree.Store].
 func (c *cursor) Page(id statetree.PageID) ([]byte, error) {
 	v, ok := c.store.pages.get(id, c.height)
+	deep := id.Depth() > cachedDepth
+	if !ok && deep {
+		v, ok = c.store.deep.get(id, c.height)
+	}
 	if !ok || c.direct {
 		var err error
 		c.buf = appendPagePrefix(c.buf[:0], id)
 		if v, err = c.read(); err != nil {
 			return nil, fmt.Errorf("page %s as of height %d: %w", id, c.height, err)
+		}
+		if deep && !c.direct {
+			remember(c, c.store.deep, id, v)
 		}
 	}
 	if c.seen != nil {
@@ -157,20 +165,34 @@ func (c *cursor) Page(id statetree.PageID) ([]byte, error) {
 
 // Get implements [statetree.Store].
 func (c *cursor) Get(key statetree.Key) ([]byte, error) {
-	v, _, err := c.value(&key)
+	v, err := c.value(&key)
 	return v.data, err
 }
 
-// value returns a value as of the cursor's height, and whether it was cached.
-func (c *cursor) value(key *statetree.Key) (v version, cached bool, err error) {
-	if v, cached = c.store.values.get(key, c.height); cached && !c.direct {
-		return v, true, nil
+// value returns a value as of the cursor's height.
+func (c *cursor) value(key *statetree.Key) (v version, err error) {
+	if v, cached := c.store.values.get(*key, c.height); cached && !c.direct {
+		return v, nil
 	}
 	c.buf = appendValuePrefix(c.buf[:0], key)
 	if v, err = c.read(); err != nil {
-		return version{}, false, fmt.Errorf("value of key %s as of height %d: %w", key, c.height, err)
+		return version{}, fmt.Errorf("value of key %s as of height %d: %w", key, c.height, err)
 	}
-	return v, false, nil
+	if !c.direct {
+		remember(c, c.store.values, *key, v)
+	}
+	return v, nil
+}
+
+// remember puts into a cache what a cursor has read, if that is of the newest
+// state and no block has been committed since, which may have changed it.
+func remember[K comparable](c *cursor, in *recent[K], key K, v version) {
+	s := c.store
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.newest == c.view && s.state.Height == c.height {
+		in.put(key, version{v.height, bytes.Clone(v.data)})
+	}
 }
 
 // read reads the version as of the cursor's height of the page or value whose
