@@ -100,6 +100,7 @@ func (s *Server) newExplorer() *explorer {
 func (x *explorer) mount(mux *http.ServeMux) {
 	for path, show := range map[string]func(*http.Request, links) (sheet, error){
 		"/{$}":                      x.overview,
+		"/explorer/{$}":             x.overview,
 		"/explorer/names":           x.name,
 		"/explorer/ops":             x.ops,
 		"/explorer/blocks/{height}": x.block,
@@ -213,9 +214,14 @@ type links struct{ Pin uint64 }
 // firstPin is the height of the pin that most readers have: the first block.
 const firstPin = 1
 
-// parseLinks reads the reader's pin: a height, or the whole text of a pin.
+// parseLinks reads the reader's pin: a height, or the whole text of a pin. Without
+// one, proofs begin at the first block that is here, which on a node that joined by
+// a snapshot is not the chain's.
 func (x *explorer) parseLinks(q url.Values) (links, error) {
 	text := q.Get("pin")
+	if text == "" && x.App != nil {
+		return links{max(x.App.From(), firstPin)}, nil
+	}
 	if strings.Contains(text, ":") {
 		pin, err := verify.ParsePin(text)
 		if err == nil && pin.ChainID != x.Chain {

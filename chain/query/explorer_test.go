@@ -154,7 +154,7 @@ func (w *world) pages() map[string]int {
 		"/": 200, "/explorer/names": 200, "/explorer/names?handle=alice": 200, "/explorer/names?handle=nobody": 404, "/explorer/names?handle=!": 400,
 		"/explorer/ops": 200, "/explorer/ops?height=3&index=0": 200, "/explorer/blocks/1": 200, "/explorer/blocks/5": 200, "/explorer/blocks/99999999": 404,
 		"/explorer/accounts/" + w.alice.ID.String(): 200, "/explorer/accounts/" + strings.Repeat("0", 64): 404, "/explorer/accounts/x": 400,
-		"/explorer/checkpoints": 200, "/explorer/validators": 200, "/explorer/nothing": 404, "/explorer/": 404, "/?pin=x": 400,
+		"/explorer/checkpoints": 200, "/explorer/validators": 200, "/explorer/nothing": 404, "/explorer/": 200, "/explorer": 200, "/?pin=x": 400,
 	}
 }
 

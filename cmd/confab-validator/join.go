@@ -240,7 +240,7 @@ func stage(j node.Join, newest uint64) string {
 	case j.Height == 0:
 		return fmt.Sprintf("looking for a snapshot at %d peers", j.Peers)
 	}
-	return fmt.Sprintf("catching up: block %d of %d", j.Height, newest)
+	return fmt.Sprintf("catching up: block %d of %d", j.Height, max(newest, uint64(j.Height))) // the second was asked for earlier
 }
 
 // joined is what join prints.

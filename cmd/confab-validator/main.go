@@ -37,7 +37,7 @@ To try a whole network on this machine, run confab-dev instead.`,
 				Name: "home", Value: "validator", Usage: "the validator's `FOLDER` (CONFAB_VALIDATOR_HOME)",
 			}}
 		},
-		Verbs: []command.Verb{initVerb(), joinVerb(), runVerb(), statusVerb(), possessionVerb(), backupVerb(), restoreVerb(), auditVerb()},
+		Verbs: []command.Verb{initVerb(), joinVerb(), runVerb(), statusVerb(), possessionVerb(), backupVerb(), restoreVerb(), exportVerb(), auditVerb()},
 		Nouns: []command.Noun{voteNoun()},
 	}
 }
