@@ -28,8 +28,13 @@ const (
 )
 
 // Init makes a validator's folder with new keys and a configuration. It refuses
-// a folder that has any of its files already.
-func Init(home string, c Config) (Identity, error) {
+// a folder that has any of its files already. A new or empty folder is made whole
+// or not at all.
+func Init(home string, c Config) (Identity, error) { return InitFor(home, c, nil) }
+
+// InitFor is Init with a genesis file, which may depend on the keys; none if
+// genesis is nil.
+func InitFor(home string, c Config, genesis func(Identity) (*cmttypes.GenesisDoc, error)) (Identity, error) {
 	if err := c.Check(); err != nil {
 		return Identity{}, err
 	}
@@ -38,18 +43,59 @@ func Init(home string, c Config) (Identity, error) {
 			return Identity{}, wire.Errorf(wire.Exists, "init validator: %s exists already; choose another folder with --home", filepath.Join(home, name))
 		}
 	}
-	for _, dir := range []string{"keys", cometData} {
-		if err := os.MkdirAll(filepath.Join(home, dir), 0o700); err != nil {
-			return Identity{}, fmt.Errorf("init validator: %w", err)
-		}
-	}
-	if err := writeKeys(home); err != nil {
-		return Identity{}, fmt.Errorf("init validator: %w", err)
-	}
-	if err := writeNew(filepath.Join(home, ConfigFile), c.Encode(), 0o600); err != nil {
+	if err := makeHome(home, c, genesis); err != nil {
 		return Identity{}, fmt.Errorf("init validator: %w", err)
 	}
 	return LoadIdentity(home)
+}
+
+// makeHome fills a folder beside the one that is wanted, and gives it its name
+// when it is complete: a process that is killed leaves nothing in the way. Where
+// there is something already, say a genesis file, it writes in place.
+func makeHome(home string, c Config, genesis func(Identity) (*cmttypes.GenesisDoc, error)) error {
+	home, err := filepath.Abs(home)
+	if err != nil {
+		return err
+	}
+	if there, err := os.ReadDir(home); err == nil && len(there) > 0 {
+		return fillHome(home, c, genesis)
+	}
+	part := home + partSuffix
+	if err := os.RemoveAll(part); err != nil { // of one that was interrupted
+		return err
+	}
+	if err := fillHome(part, c, genesis); err != nil {
+		return errors.Join(err, os.RemoveAll(part))
+	}
+	if err := os.Remove(home); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return os.Rename(part, home)
+}
+
+func fillHome(home string, c Config, genesis func(Identity) (*cmttypes.GenesisDoc, error)) error {
+	for _, dir := range []string{"keys", cometData} {
+		if err := os.MkdirAll(filepath.Join(home, dir), 0o700); err != nil {
+			return err
+		}
+	}
+	if err := writeKeys(home); err != nil {
+		return err
+	}
+	if genesis != nil {
+		id, err := LoadIdentity(home)
+		if err != nil {
+			return err
+		}
+		doc, err := genesis(id)
+		if err != nil {
+			return err
+		}
+		if err := SetGenesis(home, doc); err != nil {
+			return err
+		}
+	}
+	return writeNew(filepath.Join(home, ConfigFile), c.Encode(), 0o600)
 }
 
 // Identity is who a validator is to others.

@@ -1,6 +1,7 @@
 package node_test
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -10,6 +11,7 @@ import (
 	"github.com/cometbft/cometbft/crypto/secp256k1eth"
 	cmtjson "github.com/cometbft/cometbft/libs/json"
 	"github.com/cometbft/cometbft/privval"
+	cmttypes "github.com/cometbft/cometbft/types"
 
 	"github.com/confab-chat/confab/chain/node"
 	"github.com/confab-chat/confab/namesvc/wire"
@@ -143,5 +145,32 @@ func TestInit_OverwritesNothing(t *testing.T) {
 		if want := 2 + strings.Count(keep, "/"); entries != want {
 			t.Errorf("%s is there: the refusal left %d files and folders, want %d", keep, entries, want)
 		}
+	}
+}
+
+// TestInit_IsWholeOrNothing: what an init that was killed left beside the folder is
+// in nobody's way, and one that fails leaves nothing.
+func TestInit_IsWholeOrNothing(t *testing.T) {
+	home := filepath.Join(t.TempDir(), "validator")
+	broken := errors.New("no such chain")
+	_, err := node.InitFor(home, node.DefaultConfig(), func(node.Identity) (*cmttypes.GenesisDoc, error) { return nil, broken })
+	left, _ := filepath.Glob(filepath.Dir(home) + "/*")
+	if !errors.Is(err, broken) || len(left) > 0 {
+		t.Errorf("it failed with %v and left %v", err, left)
+	}
+	if err := os.MkdirAll(filepath.Join(home+".part", "keys"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(home+".part", keyFile), []byte("half"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(home, 0o700); err != nil { // empty is as good as new
+		t.Fatal(err)
+	}
+	if _, err := node.Init(home, node.DefaultConfig()); err != nil {
+		t.Fatal(err)
+	}
+	if left, _ := filepath.Glob(filepath.Dir(home) + "/*"); len(left) != 1 {
+		t.Errorf("left are %v", left)
 	}
 }

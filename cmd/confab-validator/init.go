@@ -80,17 +80,15 @@ func initHome(c *command.Call) error {
 		return err
 	}
 	home := c.Setting("home")
-	id, err := node.Init(home, configuration(c))
+	var found func(node.Identity) (*cmttypes.GenesisDoc, error)
+	if doc != nil {
+		found = func(id node.Identity) (*cmttypes.GenesisDoc, error) {
+			return genesis(c, operator, others, id.Key[:])
+		}
+	}
+	id, err := node.InitFor(home, configuration(c), found)
 	if err != nil {
 		return err
-	}
-	if doc != nil {
-		if doc, err = genesis(c, operator, others, id.Key[:]); err != nil {
-			return err
-		}
-		if err := node.SetGenesis(home, doc); err != nil {
-			return err
-		}
 	}
 	out := describe(id, home)
 	if doc != nil {

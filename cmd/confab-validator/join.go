@@ -74,10 +74,7 @@ func join(c *command.Call) error {
 	if err != nil {
 		return err
 	}
-	if _, err := node.Init(home, config); err != nil {
-		return err
-	}
-	if err := node.SetGenesis(home, doc); err != nil {
+	if _, err := node.InitFor(home, config, func(node.Identity) (*cmttypes.GenesisDoc, error) { return doc, nil }); err != nil {
 		return err
 	}
 	c.Say("made %s; its keys are new, and %s is the secret", home, filepath.Join(home, "keys", "validator.json"))

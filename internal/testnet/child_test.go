@@ -11,6 +11,7 @@ import (
 	"os/signal"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -147,8 +148,26 @@ func (a dyingApp) Commit(ctx context.Context, r *abci.RequestCommit) (*abci.Resp
 // child is a validator in a process of its own.
 type child struct {
 	*exec.Cmd
-	said strings.Builder
+	said transcript
 	gone chan struct{} // closed when it has ended
+}
+
+// transcript is what a process has said so far.
+type transcript struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (t *transcript) Write(b []byte) (int, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.text.Write(b)
+}
+
+func (t *transcript) String() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.text.String()
 }
 
 // spawn starts a validator on a folder, to die at a point if that is given, or
