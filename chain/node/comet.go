@@ -3,6 +3,7 @@ package node
 import (
 	"bytes"
 	"cmp"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -66,6 +67,24 @@ func (d *databases) close() {
 	for _, db := range d.open {
 		db.Close()
 	}
+}
+
+// forget empties CometBFT's state, of a node that has no block.
+func (d *databases) forget() error {
+	db := d.open["state"]
+	it, err := db.Iterator(nil, nil)
+	if err != nil {
+		return err
+	}
+	batch := db.NewBatch()
+	defer batch.Close()
+	for ; it.Valid() && err == nil; it.Next() {
+		err = batch.Delete(it.Key())
+	}
+	if err = errors.Join(err, it.Error(), it.Close()); err != nil {
+		return err
+	}
+	return batch.WriteSync()
 }
 
 // check reports why CometBFT and the app cannot go on together from what is in

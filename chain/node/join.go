@@ -238,6 +238,13 @@ func (n *Node) halfJoined() error {
 	case height == 0 && blocks == 0 && app > 0 && n.App.From() > 1:
 		n.logger.Info("a snapshot was taken only half; it is taken again", "height", app)
 		return n.App.Discard()
+	case height > 0 && blocks == 0 && app == height && n.App.From() > 1 && n.data.blocks.LoadSeenCommit(int64(height)) == nil:
+		// CometBFT writes its state before the votes that it cannot go on without.
+		n.logger.Info("a snapshot was taken but for its votes; it is taken again", "height", app)
+		if err := n.data.forget(); err != nil {
+			return err
+		}
+		return n.App.Discard()
 	case height > 0 && blocks == 0 && app == height:
 		return n.data.states.SetOfflineStateSyncHeight(int64(height))
 	}

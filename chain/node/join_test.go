@@ -102,8 +102,8 @@ func TestProvider_RefusesTurnsThatHeadersContradict(t *testing.T) {
 }
 
 // TestJoin_GoesOnWhereverItWasInterrupted stops a node that joins at the moment
-// when its state is there, and takes CometBFT's half away from one that had come
-// further.
+// when its state is there, and takes CometBFT's half, or its blocks alone, away from
+// one that had come further.
 func TestJoin_GoesOnWhereverItWasInterrupted(t *testing.T) {
 	t.Parallel()
 	const interval = 60 // so that ten snapshots outlive CometBFT's discovery
@@ -127,6 +127,11 @@ func TestJoin_GoesOnWhereverItWasInterrupted(t *testing.T) {
 		func() {},
 		func() {
 			if err := errors.Join(os.RemoveAll(filepath.Join(n.Home(i), "data/comet")), os.MkdirAll(filepath.Join(n.Home(i), "data/comet"), 0o700)); err != nil {
+				t.Fatal(err)
+			}
+		},
+		func() { // as it is between CometBFT's state and the votes on it
+			if err := os.RemoveAll(filepath.Join(n.Home(i), "data/comet/blockstore.db")); err != nil {
 				t.Fatal(err)
 			}
 		},
