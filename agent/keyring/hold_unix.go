@@ -27,7 +27,11 @@ func hold(path string) (release func() error, err error) {
 		}
 	}
 	if err == nil {
-		return f.Close, nil
+		return func() error {
+			// A process that is being started has a copy of the file for a moment, with
+			// which the lock would outlive the closing of ours.
+			return errors.Join(unix.Flock(int(f.Fd()), unix.LOCK_UN), f.Close())
+		}, nil
 	}
 	f.Close()
 	if errors.Is(err, unix.EWOULDBLOCK) {
