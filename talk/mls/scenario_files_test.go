@@ -10,7 +10,7 @@ import (
 )
 
 // TestScenarios_InFilesOfYours plays the passive-client runs in the files that
-// CONFAB_MLS_SCENARIOS names, a pattern such as '/tmp/runs/*.json', and counts
+// CONFAB_MLS_SCENARIOS names, a pattern such as 'runs/*.json', and counts
 // what passed in each suite.
 func TestScenarios_InFilesOfYours(t *testing.T) {
 	pattern := os.Getenv("CONFAB_MLS_SCENARIOS")
