@@ -55,31 +55,12 @@ func shortWithVersion(t *testing.T, all []string) {
 // TestSpec_ExamplesAreFromTheVectors compares every line of each example with
 // the vector that it names.
 func TestSpec_ExamplesAreFromTheVectors(t *testing.T) {
-	fence := regexp.MustCompile("(?s)```vector (\\S+) (\\S+)\n(.*?)```")
-	examples := fence.FindAllStringSubmatch(spec(t)+validatorsSpec(t), -1)
-	if len(examples) < 5 {
-		t.Errorf("only %d examples", len(examples))
+	n, faults := vectors.CheckExamples(vectorsDir, spec(t)+validatorsSpec(t))
+	if n < 5 {
+		t.Errorf("only %d examples", n)
 	}
-	for _, e := range examples {
-		f, err := vectors.Read(filepath.Join(vectorsDir, e[1]))
-		if err != nil {
-			t.Fatal(err)
-		}
-		v, ok := f.Find(e[2])
-		if !ok {
-			t.Errorf("%s has no vector %s", e[1], e[2])
-			continue
-		}
-		one := vectors.File{Vectors: []vectors.Vector{v}}
-		left := strings.Split(one.Format(), "\n")
-		for line := range strings.SplitSeq(strings.Trim(e[3], "\n"), "\n") {
-			i := slices.Index(left, line)
-			if i < 0 {
-				t.Errorf("%s %s does not say, or not here: %s", e[1], e[2], line)
-				continue
-			}
-			left = left[i+1:]
-		}
+	for _, f := range faults {
+		t.Error(f)
 	}
 }
 

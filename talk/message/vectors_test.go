@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"regexp"
-	"slices"
 	"sort"
 	"strings"
 	"testing"
@@ -181,29 +179,12 @@ func TestSpec_ExamplesAreFromTheVectors(t *testing.T) {
 	if first, _, _ := strings.Cut(text, "\n"); !strings.HasPrefix(first, "# ") || !strings.Contains(first, "version 1") || strings.Count(text, "\n") > 400 {
 		t.Errorf("the first line is %q, and there are %d", first, strings.Count(text, "\n"))
 	}
-	examples := regexp.MustCompile("(?s)```vector (\\S+) (\\S+)\n(.*?)```").FindAllStringSubmatch(text, -1)
-	if len(examples) < 3 {
-		t.Errorf("only %d examples", len(examples))
+	n, faults := vectors.CheckExamples(vectorsDir, text)
+	if n < 3 {
+		t.Errorf("only %d examples", n)
 	}
-	for _, e := range examples {
-		f, err := vectors.Read(filepath.Join(vectorsDir, e[1]))
-		if err != nil {
-			t.Fatal(err)
-		}
-		v, ok := f.Find(e[2])
-		if !ok {
-			t.Errorf("%s has no vector %s", e[1], e[2])
-			continue
-		}
-		left := strings.Split(vectors.File{Vectors: []vectors.Vector{v}}.Format(), "\n")
-		for line := range strings.SplitSeq(strings.Trim(e[3], "\n"), "\n") {
-			i := slices.Index(left, line)
-			if i < 0 {
-				t.Errorf("%s %s does not say, or not here: %s", e[1], e[2], line)
-				break
-			}
-			left = left[i+1:]
-		}
+	for _, f := range faults {
+		t.Error(f)
 	}
 }
 
