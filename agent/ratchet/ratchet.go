@@ -83,6 +83,29 @@ func openIn(f folder, key [KeySize]byte, ledger Ledger, rand io.Reader) (*Ratche
 	return r, nil
 }
 
+// Restart throws away what secrets are in dir ([Discard]) and opens the folder
+// empty, at the generation that the ledger says: for a device whose secrets are
+// lost, or an older copy, and which has to join its conversations anew.
+func Restart(dir string, key [KeySize]byte, ledger Ledger, rand io.Reader) (*Ratchet, error) {
+	if err := Discard(dir); err != nil {
+		return nil, err
+	}
+	d, err := makeFolder(dir)
+	if err != nil {
+		return nil, err
+	}
+	committed, err := ledger.Generation()
+	if err != nil {
+		return nil, fmt.Errorf("open secrets: %w", err)
+	}
+	r := &Ratchet{fs: d, rand: rand, key: key, ledger: ledger}
+	if err := r.begin(); err != nil {
+		return nil, err
+	}
+	r.slot.Generation = committed
+	return r, nil
+}
+
 // Format never shows what is inside, whatever the verb.
 func (r *Ratchet) Format(f fmt.State, _ rune) { io.WriteString(f, "(secrets)") }
 

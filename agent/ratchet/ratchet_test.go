@@ -526,3 +526,34 @@ func (c counting) write(name string, at int64, b []byte, cut bool) error {
 	*c.n += len(b)
 	return c.folder.write(name, at, b, cut)
 }
+
+func TestRestart_GoesOnBehindTheLedgersGeneration(t *testing.T) {
+	dir, key, book := t.TempDir(), [KeySize]byte{1}, &countingLedger{generation: 7}
+	if _, err := Open(dir, key, book, rand.Reader); wire.CodeOf(err) != wire.NotFound {
+		t.Fatalf("secrets that are gone open with %v", err)
+	}
+	r, err := Restart(dir, key, book, rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	put := []Change{{Shelf: []byte("s"), Key: []byte("k"), Value: []byte("v")}}
+	if err := r.Write(put, book.take); err != nil {
+		t.Fatal(err)
+	}
+	if book.generation != 8 {
+		t.Fatalf("the first write has generation %d, want 8", book.generation)
+	}
+	r, err = Open(dir, key, book, rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if v, err := r.Get([]byte("s"), []byte("k")); err != nil || string(v) != "v" {
+		t.Fatalf("after Open: %q, %v", v, err)
+	}
+}
+
+// countingLedger is a database that only knows its generation.
+type countingLedger struct{ generation uint64 }
+
+func (l *countingLedger) Generation() (uint64, error) { return l.generation, nil }
+func (l *countingLedger) take(g uint64) error         { l.generation = g; return nil }

@@ -235,6 +235,16 @@ func (tx *Tx) Standing(id message.ConversationID) (list []message.Reached, err e
 	return list, err
 }
 
+// Heads returns how far this device has everything in the chains of all authors,
+// those of this person included, rising by author: from there on others may tell
+// it what it misses.
+func (tx *Tx) Heads(id message.ConversationID) (list []message.Reached, err error) {
+	err = tx.eachChain(id, func(a message.Author, c *message.Chain) {
+		list = append(list, message.Reached{Author: a, Delivered: c.Head().Seq})
+	})
+	return list, err
+}
+
 // eachChain gives every chain of a conversation to f, rising by author.
 func (tx *Tx) eachChain(id message.ConversationID, f func(message.Author, *message.Chain)) error {
 	conv, err := tx.conversation(id)

@@ -31,6 +31,13 @@ func (tx *Tx) Receive(source string, seq uint64, id stream.MessageID, now uint64
 	return tx.changed() == 1, nil
 }
 
+// Seen reports whether an entry with this id was processed, whichever inbox
+// brought it.
+func (tx *Tx) Seen(id stream.MessageID) (bool, error) {
+	n, err := tx.count("SELECT count(*) FROM seen WHERE name = ?", id[:])
+	return n > 0, err
+}
+
 // Cursor returns the number of the last entry of an inbox that was processed, 0
 // before the first.
 func (tx *Tx) Cursor(source string) (seq uint64, err error) {

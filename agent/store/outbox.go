@@ -93,6 +93,13 @@ func (tx *Tx) NextReady() (at uint64, waits bool, err error) {
 	return at, waits, err
 }
 
+// CountOutbox returns how many events have items that wait.
+func (tx *Tx) CountOutbox() (int, error) {
+	var none message.ID
+	n, err := tx.count("SELECT count(DISTINCT about) FROM outbox WHERE refused IS NULL AND about <> ?", none[:])
+	return int(n), err
+}
+
 // Sent forgets an item, because its destination has it durably and said so, and
 // takes note that the destination answers. One that is not here is fine.
 func (tx *Tx) Sent(id stream.MessageID) error {

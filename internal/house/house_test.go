@@ -55,7 +55,7 @@ var never = []struct{ from, to, why string }{
 var siblings = []string{"chain", "talk", "concierge", "chatnode"}
 
 // pure packages contain no clock, randomness, environment or goroutine.
-var pure = []string{"namesvc", "namesvc/key", "namesvc/wire", "namesvc/statetree", "lightclient/verify", "lightclient/bundle", "talk/message"}
+var pure = []string{"namesvc", "namesvc/key", "namesvc/wire", "namesvc/statetree", "lightclient/verify", "lightclient/bundle", "talk/message", "talk/e2ee"}
 
 type pkg struct {
 	ImportPath string

@@ -60,7 +60,7 @@ func TestSecrets_NeverPrint(t *testing.T) {
 	}
 	for name, v := range map[string]any{
 		"root": root, "device": device, "server": server, "phrase": phrase, "pointer": &root, "holder": h, "pointer to holder": &h,
-		"list": []key.Root{root}, "map": map[string]key.Phrase{"p": phrase}, "any": []any{device, &phrase, h},
+		"mls signer": device.MLS(), "list": []key.Root{root}, "map": map[string]key.Phrase{"p": phrase}, "any": []any{device, &phrase, h},
 		"error": fmt.Errorf("with %v: %w", root, errors.New("cause")),
 	} {
 		for _, text := range renderings(t, v) {
@@ -139,7 +139,7 @@ func TestKeys_SignOnlyWhatTheyAreFor(t *testing.T) {
 		want []string
 	}{
 		{root, []string{"SignOp"}},
-		{device, []string{"SignConsent", "SignOp", "SignRequest"}},
+		{device, []string{"SignConsent", "SignKnock", "SignOp", "SignRequest"}},
 		{server, []string{"SignAcceptance"}},
 	} {
 		var got []string
@@ -152,11 +152,11 @@ func TestKeys_SignOnlyWhatTheyAreFor(t *testing.T) {
 			t.Errorf("%T has %v, want %v", c.of, got, c.want)
 		}
 	}
-	tags := []wire.Tag{wire.TagOp, wire.TagDevice, wire.TagAcceptance, wire.TagRequest, ""}
+	tags := []wire.Tag{wire.TagOp, wire.TagDevice, wire.TagAcceptance, wire.TagRequest, wire.TagKnock, ""}
 	msg := []byte("message")
 	for tag, sig := range map[wire.Tag]key.Signature{
 		wire.TagOp: root.SignOp(msg), wire.TagDevice: device.SignConsent(msg),
-		wire.TagRequest: device.SignRequest(msg), wire.TagAcceptance: server.SignAcceptance(msg),
+		wire.TagRequest: device.SignRequest(msg), wire.TagAcceptance: server.SignAcceptance(msg), wire.TagKnock: device.SignKnock(msg),
 	} {
 		for _, other := range tags {
 			if ok := key.Verify(root.Public(), other, msg, sig) == nil; ok != (other == tag) {

@@ -28,6 +28,8 @@ const (
 	TagPossession Tag = "confab/possession/1\n"
 	// TagRequest: a client proves itself to a server.
 	TagRequest Tag = "confab/request/1\n"
+	// TagKnock: a device asks another account for contact (SPEC-e2ee §12).
+	TagKnock Tag = "confab/knock/1\n"
 )
 
 // Message returns the bytes to sign or hash for this purpose: the tag and the

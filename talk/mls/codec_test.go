@@ -3,6 +3,7 @@ package mls
 import (
 	"bytes"
 	"errors"
+	"slices"
 	"testing"
 )
 
@@ -325,8 +326,27 @@ func FuzzLoadStaged(f *testing.F) {
 		if err != nil {
 			return
 		}
-		s.Added()
-		s.Removed()
-		s.Updated()
+		for _, m := range slices.Concat(s.Added(), s.Removed(), s.Updated()) {
+			if m.Leaf == nil {
+				t.Errorf("nobody is at leaf %d", m.Index)
+			}
+		}
 	})
+}
+
+// TestLoadStaged_RefusesLeavesWhereNobodyIs: such a commit would show its reader
+// members without a leaf.
+func TestLoadStaged_RefusesLeavesWhereNobodyIs(t *testing.T) {
+	for name, damage := range map[string]func(*Staged){
+		"added": func(s *Staged) { s.added = append(s.added, 99) }, "removed": func(s *Staged) { s.removed = append(s.removed, 99) },
+		"updated": func(s *Staged) { s.updated = append(s.updated, 99) }, "committer": func(s *Staged) { s.committer.Leaf = 99 },
+	} {
+		g, s := stagedGroup(t)
+		damage(s)
+		b, err := s.MarshalBinary()
+		noError(t, err)
+		if s, err := g.LoadStaged(b); !errors.Is(err, ErrMalformed) || s != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
 }

@@ -184,7 +184,35 @@ func (g *Group) loadStaged(data []byte) (*Staged, error) {
 	if !bytes.Equal(s.base, g.cur.confirmationTag) {
 		return nil, fmt.Errorf("it follows another epoch: %w", ErrWrongEpoch)
 	}
-	return s, s.fill(g, records)
+	if err := s.fill(g, records); err != nil {
+		return nil, err
+	}
+	if err := s.checkPlaces(); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// checkPlaces checks that somebody sits at every leaf that a stored commit names,
+// so that whoever lists them finds him.
+func (s *Staged) checkPlaces() error {
+	type places struct {
+		tree *ratchetTree
+		list []LeafIndex
+	}
+	all := []places{{s.before, s.removed}, {s.tree, s.added}, {s.tree, s.updated}}
+	if s.committer.Type == SenderMember {
+		own := []LeafIndex{s.committer.Leaf}
+		all = append(all, places{s.before, own}, places{s.tree, own})
+	}
+	for _, p := range all {
+		for _, l := range p.list {
+			if p.tree.leaf(l) == nil {
+				return fmt.Errorf("leaf %d is nobody's: %w", l, ErrMalformed)
+			}
+		}
+	}
+	return nil
 }
 
 // fill rebuilds the next state from records upon the current tree.

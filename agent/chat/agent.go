@@ -1,0 +1,218 @@
+package chat
+
+import (
+	"context"
+	"crypto/hkdf"
+	"crypto/rand"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/confab-chat/confab/agent/keyring"
+	"github.com/confab-chat/confab/agent/post"
+	"github.com/confab-chat/confab/agent/ratchet"
+	"github.com/confab-chat/confab/agent/store"
+	"github.com/confab-chat/confab/concierge"
+	"github.com/confab-chat/confab/lightclient"
+	"github.com/confab-chat/confab/namesvc"
+	"github.com/confab-chat/confab/namesvc/wire"
+	"github.com/confab-chat/confab/stream"
+	"github.com/confab-chat/confab/talk/message"
+)
+
+// Options are what an Agent is made of.
+type Options struct {
+	Home    string // a folder of its own: messages and secrets of this account on this device
+	Client  *lightclient.Client
+	Account namesvc.AccountID
+	Keys    keyring.Keys
+	Hops    post.Hops
+	Logger  *slog.Logger     // nil discards
+	Now     func() time.Time // nil for time.Now
+	Rand    io.Reader        // nil for crypto/rand
+	// Every is how often conversations are compared with the chain when nothing
+	// calls for it; 0 for the default.
+	Every time.Duration
+}
+
+// An Agent acts for a person in conversations. Its methods may be called from
+// several goroutines. Errors have a kind of package wire.
+type Agent struct {
+	o       Options
+	log     *slog.Logger
+	store   *store.Store
+	secrets *ratchet.Ratchet
+	post    *post.Post
+	roster  *roster
+	feed    *feed
+
+	send, tend chan struct{} // something to send; something to look after
+
+	mu       sync.Mutex // held while conversations change
+	rooms    map[message.ConversationID]*room
+	byBox    map[stream.ID]message.ConversationID
+	sessions *sessions
+	offices  offices
+	hurry    map[message.ConversationID]bool // to be looked after at once
+	times    map[message.ConversationID]timing
+	told     map[string]bool // notices that are told once
+	selfNext uint64          // when the own account is looked after next, ms
+	alone    uint64          // since when other devices are listed and none has spoken, ms
+
+	following sync.WaitGroup // who reads concierges
+}
+
+// Open opens an account's conversations on this device, making the folder if
+// there is none. The error is of kind Unavailable if another process has it open
+// or the chain cannot be asked for the first time, and of kind NotFound if the
+// account is not on the chain.
+func Open(ctx context.Context, o Options) (_ *Agent, err error) {
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Rand == nil {
+		o.Rand = rand.Reader
+	}
+	if o.Every == 0 {
+		o.Every = tendEvery
+	}
+	a := &Agent{
+		o: o, log: o.Logger, feed: newFeed(),
+		send: make(chan struct{}, 1), tend: make(chan struct{}, 1),
+		rooms: map[message.ConversationID]*room{}, byBox: map[stream.ID]message.ConversationID{},
+		hurry: map[message.ConversationID]bool{}, times: map[message.ConversationID]timing{}, told: map[string]bool{},
+	}
+	a.roster = newRoster(o.Client, o.Now)
+	a.sessions = newSessions(a)
+	defer func() {
+		if err != nil {
+			err = errors.Join(fmt.Errorf("open conversations: %w", err), a.Close())
+		}
+	}()
+	if err := os.MkdirAll(o.Home, 0o700); err != nil {
+		return a, fmt.Errorf("make folder: %w", err)
+	}
+	seed := o.Keys.Device.Seed()
+	defer clear(seed[:])
+	if a.store, err = store.Open(filepath.Join(o.Home, "messages.db"), [32]byte(derive(seed, "messages")), o.Account); err != nil {
+		return a, err
+	}
+	if a.secrets, err = ratchet.Open(filepath.Join(o.Home, "secrets"), [32]byte(derive(seed, "secrets")), a.store, o.Rand); err != nil {
+		if a.secrets, err = a.startAnew([32]byte(derive(seed, "secrets")), err); err != nil {
+			return a, err
+		}
+	}
+	if err := a.remember(ctx); err != nil {
+		return a, err
+	}
+	a.post = post.New(post.Options{
+		Names: o.Client, Self: concierge.Identity{Account: o.Account, Device: o.Keys.Device}, Hops: o.Hops,
+		Logger: o.Logger, Now: o.Now, Rand: o.Rand,
+	})
+	return a, nil
+}
+
+// derive returns a key of this device's for one purpose. The device key is
+// random and nowhere else, so what these keys protect is bound to this device.
+func derive(seed [32]byte, purpose string) []byte {
+	k, err := hkdf.Key(sha256.New, seed[:], nil, "confab/agent/1 "+purpose, 32)
+	if err != nil {
+		panic(err) // the length is a constant
+	}
+	return k
+}
+
+// startAnew puts secrets aside that the database does not fit, after one of the
+// two was restored from a copy: used again, their keys would encrypt twice. The
+// conversations stay, and get new sessions.
+func (a *Agent) startAnew(k [32]byte, cause error) (*ratchet.Ratchet, error) {
+	var order *ratchet.OrderError
+	if !errors.As(cause, &order) && wire.CodeOf(cause) != wire.NotFound && wire.CodeOf(cause) != wire.Invalid {
+		return nil, cause
+	}
+	dir := filepath.Join(a.o.Home, "secrets")
+	a.log.Warn("the secrets of this device's conversations are lost or do not fit; every conversation gets a new session", "cause", cause)
+	r, err := ratchet.Restart(dir, k, a.store, a.o.Rand)
+	if err != nil {
+		return nil, errors.Join(cause, err)
+	}
+	return r, a.forgetSessions()
+}
+
+// remember reads what was kept, and asks the chain who this is if that is not
+// known from before.
+func (a *Agent) remember(ctx context.Context) error {
+	if err := a.store.View(a.recall); err != nil {
+		return err
+	}
+	if _, known := a.roster.cached(a.o.Account); known {
+		return nil
+	}
+	_, err := a.roster.ask(ctx, a.o.Account, a.o.Every)
+	return err
+}
+
+// Close ends all connections and closes the files. Run must have returned.
+func (a *Agent) Close() error {
+	var errs []error
+	if a.post != nil {
+		errs = append(errs, a.post.Close())
+	}
+	a.feed.close()
+	if a.store != nil {
+		errs = append(errs, a.store.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// Run connects, sends and receives until ctx ends.
+func (a *Agent) Run(ctx context.Context) error {
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	wg.Go(func() { a.sendAll(ctx) })
+	wg.Go(func() { a.tendAll(ctx) })
+	<-ctx.Done()
+	a.following.Wait()
+	return nil
+}
+
+// wake sets a signal unless it is set already.
+func wake(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// Wake makes everything that waits due now: the network is back, or the person
+// asks for it.
+func (a *Agent) Wake() {
+	if err := a.store.Update(func(tx *store.Tx) error { return tx.Retry() }); err != nil {
+		a.log.Error("retry what waits", "error", err)
+	}
+	a.post.Wake()
+	wake(a.send)
+	a.hurryAll()
+}
+
+func (a *Agent) now() uint64 { return uint64(a.o.Now().UnixMilli()) }
+
+func ms(d time.Duration) uint64 { return uint64(d.Milliseconds()) }
+
+func at(ms uint64) time.Time {
+	if ms == 0 {
+		return time.Time{}
+	}
+	return time.UnixMilli(int64(ms)).UTC()
+}

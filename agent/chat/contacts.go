@@ -1,0 +1,483 @@
+package chat
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/confab-chat/confab/agent/store"
+	"github.com/confab-chat/confab/concierge"
+	"github.com/confab-chat/confab/namesvc"
+	"github.com/confab-chat/confab/namesvc/wire"
+	"github.com/confab-chat/confab/talk/e2ee"
+	"github.com/confab-chat/confab/talk/message"
+)
+
+// AddContact asks the owner of a handle to be a contact. It returns once the
+// request is at their concierge, which takes some seconds of work; if it cannot
+// be left there now the request is kept and left later, and the error, of kind
+// Unavailable, says why it waits. Asking who asked us is accepting.
+func (a *Agent) AddContact(ctx context.Context, handle, greeting string, progress func(string)) (Contact, error) {
+	h, err := namesvc.ParseHandle(handle)
+	if err != nil {
+		return Contact{}, wire.Errorf(wire.Invalid, "add contact %.40q: %w", handle, err)
+	}
+	greeting = message.Clean(greeting)
+	if err := message.CheckText(greeting, message.MaxAbout); greeting != "" && err != nil {
+		return Contact{}, wire.Errorf(wire.Invalid, "add contact %s: the greeting: %w", h, err)
+	}
+	res, err := a.o.Client.Resolve(ctx, h, 0)
+	if err != nil {
+		return Contact{}, fmt.Errorf("add contact %s: %w", h, err)
+	}
+	if res.Entry.Account == a.o.Account {
+		return Contact{}, wire.Errorf(wire.Invalid, "add contact %s: that is you", h)
+	}
+	them, err := a.roster.ask(ctx, res.Entry.Account, 0)
+	if err != nil {
+		return Contact{}, fmt.Errorf("add contact %s: %w", h, err)
+	}
+	switch {
+	case len(them.entry.Records.Concierges) == 0:
+		return Contact{}, wire.Errorf(wire.NotFound, "add contact %s: they have chosen no concierge yet, so nothing can reach them", h)
+	case len(them.members()) == 0:
+		return Contact{}, wire.Errorf(wire.NotFound, "add contact %s: no device of theirs takes part in conversations", h)
+	}
+	var accept bool
+	err = a.change(ctx, func(b *batch) error {
+		accept, err = b.invite(them.party(), "@"+string(h), greeting)
+		return err
+	})
+	if err != nil {
+		return Contact{}, fmt.Errorf("add contact %s: %w", h, err)
+	}
+	if accept {
+		return a.AcceptContact(ctx, them.entry.Account.String())
+	}
+	id := message.Direct(a.party(), them.party())
+	if err := a.leaveKnock(ctx, id, progress); err != nil {
+		return Contact{}, wire.Errorf(wire.Unavailable, "add contact %s: the request waits, and is left when that is possible: %w", h, err)
+	}
+	return a.Contact(ctx, them.entry.Account.String())
+}
+
+// invite makes the contact and its room. accept says that they had asked before.
+func (b *batch) invite(them message.Party, handle, greeting string) (accept bool, err error) {
+	c, err := b.contact(them.Account)
+	isNew := wire.CodeOf(err) == wire.NotFound
+	switch {
+	case isNew:
+	case err != nil:
+		return false, err
+	case c.Party != them:
+		return false, wire.Errorf(wire.Conflict, "the account has another owner than when it became a contact: remove that contact first")
+	case c.State == store.Accepted:
+		return false, wire.Errorf(wire.Exists, "%s is a contact already", handle)
+	case c.State == store.Blocked:
+		return false, wire.Errorf(wire.Conflict, "%s is blocked: unblock them first", handle)
+	case c.State == store.Requested:
+		return true, nil
+	}
+	c = store.Contact{Party: them, State: store.Invited, Handle: handle, Added: b.now}
+	id := message.Direct(b.a.party(), them)
+	r, err := b.open(id, them)
+	if err != nil {
+		return false, err
+	}
+	e, err := message.New(id, b.a.author(), message.Place{}, b.a.o.Now(), message.ContactRequest{
+		From: b.a.party(), Greeting: greeting, Reach: e2ee.Reach{Address: r.Address, Key: r.Key}.Encode(),
+	})
+	if err != nil {
+		return false, err
+	}
+	r.Request, r.Asked, r.Changed = e.Bytes(), 0, b.now
+	b.setContact(c, isNew)
+	b.tell(id)
+	return false, nil
+}
+
+// open makes a room unless it is there.
+func (b *batch) open(id message.ConversationID, with message.Party) (*room, error) {
+	if r, err := b.room(id); wire.CodeOf(err) != wire.NotFound {
+		return r, err
+	}
+	r := &room{Version: 1, With: with, Changed: b.now, Seed: make([]byte, 32)}
+	if _, err := io.ReadFull(b.a.o.Rand, r.Seed); err != nil {
+		return nil, err
+	}
+	k, err := e2ee.NewEnvelopeKey(b.a.o.Rand)
+	if err != nil {
+		return nil, err
+	}
+	r.Key = k
+	self := b.a.party()
+	r.Address = concierge.OwnerOf(self.Account, self.Generation).Address(concierge.Seed(r.Seed))
+	b.rooms[id] = r
+	b.do(func(tx *store.Tx) error {
+		err := tx.AddConversation(store.Conversation{ID: id, With: with, Added: b.now})
+		if wire.CodeOf(err) == wire.Exists {
+			return nil
+		}
+		return err
+	})
+	b.hurry(id)
+	return r, nil
+}
+
+// leaveKnock leaves our request at their concierge.
+func (a *Agent) leaveKnock(ctx context.Context, id message.ConversationID, progress func(string)) error {
+	if progress == nil {
+		progress = func(string) {}
+	}
+	if err := a.readBoxes(ctx, id); err != nil {
+		return err
+	}
+	a.mu.Lock()
+	r, ok := a.rooms[id]
+	a.mu.Unlock()
+	if !ok || len(r.Request) == 0 {
+		return wire.Errorf(wire.NotFound, "there is no request to be left")
+	}
+	e, err := message.Decode(r.Request)
+	if err != nil {
+		return err
+	}
+	them, err := a.roster.ask(ctx, r.With.Account, listedAge)
+	if err != nil {
+		return err
+	}
+	if them.party() != r.With {
+		return wire.Errorf(wire.Conflict, "the account has another owner now")
+	}
+	progress("fetching keys of their devices")
+	offers, err := a.fetchOffers(ctx, them.members(), nil)
+	if err != nil {
+		return err
+	}
+	sealed, err := e2ee.SealKnock(a.o.Rand, a.o.Keys.Device, r.With, e, offers)
+	if err != nil {
+		return err
+	}
+	if err := a.post.Knock(ctx, r.With, sealed, progress); err != nil {
+		return err
+	}
+	return a.change(ctx, func(b *batch) error {
+		r, err := b.room(id)
+		if err == nil {
+			r.Asked = b.now
+		}
+		return err
+	})
+}
+
+// fetchOffers fetches KeyPackages of devices of one account. Devices that have
+// none now are left out; the error is that of the last if there is none at all.
+func (a *Agent) fetchOffers(ctx context.Context, devices []e2ee.Member, address *concierge.Address) (list []e2ee.Offer, err error) {
+	var last error
+	for _, m := range devices {
+		p, err := a.post.Package(ctx, m.Party(), m.Device, address)
+		if err != nil {
+			last = err
+			continue
+		}
+		o, err := e2ee.ParseOffer(p.Body, a.o.Now())
+		if err != nil || o.Member.Author() != m.Author() || o.Member.Generation != m.Generation {
+			last = wire.Errorf(wire.Unauthorized, "their concierge gave a key package that is not of that device")
+			continue
+		}
+		list = append(list, o)
+	}
+	if len(list) == 0 && last != nil {
+		return nil, last
+	}
+	return list, nil
+}
+
+// knock takes what somebody left in the knock queue.
+func (b *batch) knock(body []byte) error {
+	self := b.a.party()
+	e, ref, err := e2ee.OpenKnock(body, self, b.offerSecret)
+	if err != nil {
+		b.a.log.Debug("dropped a knock that does not open", "error", err)
+		return nil
+	}
+	ask, ok := e.Body.(message.ContactRequest)
+	them := message.Party{Account: e.Author.Account, Generation: ask.From.Generation}
+	if !ok || ask.From.Account != e.Author.Account || e.Conversation != message.Direct(self, them) {
+		return nil
+	}
+	err = b.a.roster.judge(e2ee.Member{Account: them.Account, Generation: them.Generation, Device: e.Author.Device})
+	if waits(err) {
+		return err
+	}
+	if err != nil {
+		b.a.log.Info("dropped a knock of somebody who is not whom he says", "account", them.Account, "error", err)
+		return nil
+	}
+	b.spend(ref)
+	if _, err := e2ee.DecodeReach(ask.Reach); err != nil {
+		return nil
+	}
+	if them.Account == self.Account {
+		return b.introduced(e, ask)
+	}
+	return b.requested(e, them, ask)
+}
+
+// requested takes a request that is genuine.
+func (b *batch) requested(e message.Event, them message.Party, ask message.ContactRequest) error {
+	c, err := b.contact(them.Account)
+	isNew := wire.CodeOf(err) == wire.NotFound
+	if err != nil && !isNew {
+		return err
+	}
+	if !isNew && c.State == store.Blocked {
+		return nil
+	}
+	if !isNew && c.Party != them {
+		b.say(func() {
+			b.a.feed.tell(Notice{Type: "notice", Contact: them.Account,
+				Text: "the account of a contact has another owner now, who asks to be a contact: compare safety numbers before you accept"})
+		})
+		return nil
+	}
+	if isNew {
+		if n, err := b.a.countContacts(store.Requested); err != nil || n >= maxRequests {
+			return err
+		}
+		c = store.Contact{Party: them, State: store.Requested, Added: b.now}
+		if l, ok := b.a.roster.cached(them.Account); ok {
+			if h := l.entry.Primary(); h != "" {
+				c.Handle = "@" + string(h)
+			}
+		}
+	}
+	id := message.Direct(b.a.party(), them)
+	r, err := b.open(id, them)
+	if err != nil {
+		return err
+	}
+	r.Reach = ask.Reach
+	switch {
+	case c.State == store.Invited: // both asked: that is an answer
+		c.State, r.Mine = store.Accepted, true
+		r.Answered, r.Changed = false, b.now
+		r.Request = e.Bytes()
+	case c.State == store.Accepted:
+		// They lost their secrets, or were restored from the phrase.
+		r.Broken, r.Answered = b.now, false
+		r.Request = e.Bytes()
+	default:
+		r.Request = e.Bytes()
+	}
+	b.setContact(c, isNew)
+	b.tell(id)
+	b.hurry(id)
+	return nil
+}
+
+// answered takes the answer to our request.
+func (b *batch) answered(id message.ConversationID, r *room, own bool, body message.ContactAnswer) error {
+	if own || !body.Accepted {
+		return nil
+	}
+	if _, err := e2ee.DecodeReach(body.Reach); err != nil {
+		return nil
+	}
+	c, err := b.contact(r.With.Account)
+	if err != nil {
+		return err
+	}
+	if c.State != store.Invited && c.State != store.Accepted {
+		return nil // nobody gets in by answering what was not asked
+	}
+	same := bytes.Equal(r.Reach, body.Reach)
+	r.Reach = body.Reach
+	if c.State == store.Invited {
+		c.State = store.Accepted
+		b.setContact(c, false)
+	}
+	if !same {
+		b.tell(id)
+	}
+	b.hurry(id)
+	return b.flush(id, r)
+}
+
+// AcceptContact accepts who asked to be a contact. What cannot be sent now is
+// sent later.
+func (a *Agent) AcceptContact(ctx context.Context, who string) (Contact, error) {
+	return a.decide(ctx, "accept contact", who, func(b *batch, c *store.Contact, r *room, id message.ConversationID) error {
+		switch c.State {
+		case store.Accepted:
+			return nil
+		case store.Requested:
+			c.State, r.Mine = store.Accepted, true
+			b.hurry(id)
+			return nil
+		}
+		return wire.Errorf(wire.Conflict, "they did not ask; their state is: %v", c.State)
+	})
+}
+
+// BlockContact drops whatever a contact sends from now on. They are not told.
+func (a *Agent) BlockContact(ctx context.Context, who string) (Contact, error) {
+	return a.decide(ctx, "block contact", who, func(_ *batch, c *store.Contact, _ *room, _ message.ConversationID) error {
+		c.State = store.Blocked
+		return nil
+	})
+}
+
+// UnblockContact takes that back: the contact is as one that was accepted, or
+// asks again.
+func (a *Agent) UnblockContact(ctx context.Context, who string) (Contact, error) {
+	return a.decide(ctx, "unblock contact", who, func(b *batch, c *store.Contact, r *room, id message.ConversationID) error {
+		if c.State != store.Blocked {
+			return wire.Errorf(wire.Conflict, "they are not blocked")
+		}
+		c.State = store.Requested
+		if len(r.Group) > 0 {
+			c.State = store.Accepted
+		}
+		b.hurry(id)
+		return nil
+	})
+}
+
+// NameContact sets what this person calls a contact.
+func (a *Agent) NameContact(ctx context.Context, who, name string) (Contact, error) {
+	if err := message.CheckLine(name, message.MaxLine); name != "" && err != nil {
+		return Contact{}, wire.Errorf(wire.Invalid, "name contact: %w", err)
+	}
+	return a.decide(ctx, "name contact", who, func(_ *batch, c *store.Contact, _ *room, _ message.ConversationID) error {
+		c.Name = name
+		return nil
+	})
+}
+
+// MarkVerified says that the safety numbers were compared, or takes it back.
+func (a *Agent) MarkVerified(ctx context.Context, who string, ok bool) (Contact, error) {
+	return a.decide(ctx, "verify contact", who, func(b *batch, c *store.Contact, _ *room, _ message.ConversationID) error {
+		c.Verified = 0
+		if ok {
+			c.Verified = b.now
+		}
+		return nil
+	})
+}
+
+// RemoveContact forgets a contact, its conversation and its queue.
+func (a *Agent) RemoveContact(ctx context.Context, who string) error {
+	c, err := a.find(who)
+	if err != nil {
+		return fmt.Errorf("remove contact: %w", err)
+	}
+	id := message.Direct(a.party(), c.Party)
+	var box *concierge.Address
+	err = a.change(ctx, func(b *batch) error {
+		r, err := b.room(id)
+		if err != nil {
+			return err
+		}
+		box = &r.Address
+		for _, g := range r.groups() {
+			b.forget(g)
+		}
+		delete(b.rooms, id)
+		b.notes[roomNote(id)] = nil
+		b.do(func(tx *store.Tx) error {
+			if err := tx.RemoveContact(c.Party.Account); err != nil {
+				return err
+			}
+			return tx.DeleteConversation(id)
+		})
+		b.say(func() { a.closeRoom(id, *box) })
+		return b.tellGone(c.Party)
+	})
+	if err != nil {
+		return fmt.Errorf("remove contact %s: %w", who, err)
+	}
+	a.deleteQueue(ctx, box.Queue())
+	return nil
+}
+
+// decide changes a contact on behalf of this person.
+func (a *Agent) decide(ctx context.Context, op, who string, f func(*batch, *store.Contact, *room, message.ConversationID) error) (Contact, error) {
+	found, err := a.find(who)
+	if err != nil {
+		return Contact{}, fmt.Errorf("%s: %w", op, err)
+	}
+	err = a.change(ctx, func(b *batch) error {
+		c, err := b.contact(found.Party.Account)
+		if err != nil {
+			return err
+		}
+		id := message.Direct(a.party(), c.Party)
+		r, err := b.room(id)
+		if err != nil {
+			return err
+		}
+		if err := f(b, &c, r, id); err != nil {
+			return err
+		}
+		r.Changed = b.now
+		b.setContact(c, false)
+		b.tell(id)
+		return nil
+	})
+	if err != nil {
+		return Contact{}, fmt.Errorf("%s %s: %w", op, who, err)
+	}
+	return a.Contact(ctx, found.Party.Account.String())
+}
+
+// find returns the contact that a person means: by handle, account id or the
+// name that this person gave.
+func (a *Agent) find(who string) (found store.Contact, err error) {
+	var list []store.Contact
+	err = a.store.View(func(tx *store.Tx) (err error) {
+		list, err = tx.Contacts()
+		return err
+	})
+	if err != nil {
+		return found, err
+	}
+	name := strings.TrimPrefix(strings.ToLower(who), "@")
+	var matches []store.Contact
+	for _, c := range list {
+		switch {
+		case c.Party.Account.String() == who:
+			return c, nil
+		case name != "" && strings.TrimPrefix(c.Handle, "@") == name, who != "" && c.Name == who:
+			matches = append(matches, c)
+		}
+	}
+	switch len(matches) {
+	case 0:
+		return found, wire.Errorf(wire.NotFound, "%.80q is no contact; see: confab contact list", who)
+	case 1:
+		return matches[0], nil
+	}
+	return found, wire.Errorf(wire.Invalid, "%.80q may be several contacts: give the account id", who)
+}
+
+func (a *Agent) countContacts(s store.ContactState) (n int, err error) {
+	err = a.store.View(func(tx *store.Tx) error {
+		list, err := tx.Contacts(s)
+		n = len(list)
+		return err
+	})
+	return n, err
+}
+
+// Safety returns what this person and a contact compare.
+func (a *Agent) Safety(ctx context.Context, who string) (Safety, error) {
+	c, err := a.find(who)
+	if err != nil {
+		return Safety{}, fmt.Errorf("safety number: %w", err)
+	}
+	shown, err := a.Contact(ctx, c.Party.Account.String())
+	return Safety{Contact: shown, Number: e2ee.SafetyNumber(a.party(), c.Party)}, err
+}

@@ -1,0 +1,265 @@
+package chat
+
+import (
+	"bytes"
+	"context"
+	"slices"
+
+	"github.com/confab-chat/confab/agent/store"
+	"github.com/confab-chat/confab/namesvc"
+	"github.com/confab-chat/confab/namesvc/wire"
+	"github.com/confab-chat/confab/talk/message"
+)
+
+// arrived tells followers of an event that is on disk, and remembers that its
+// author is owed a receipt. Receipts are not answered by receipts.
+func (a *Agent) arrived(id message.ConversationID, with message.Party, e message.Event, own bool) {
+	if !own && e.Kind() != message.KindReceipt {
+		a.owe(id)
+	}
+	switch {
+	case e.Kind() == message.KindReceipt:
+		a.feed.tell(Notice{Type: "delivery", Contact: with.Account})
+	case e.Kind() == message.KindMoved && !own:
+		a.timing(id, func(t *timing) { t.next = 0 })
+		go a.contactMoved(id, with, e)
+	}
+	if e.Kind().Shown() {
+		m, err := a.Message(context.Background(), e.ID())
+		if err != nil {
+			a.log.Error("show a message that has come", "error", err)
+			return
+		}
+		a.feed.tell(Notice{Type: "message", Contact: with.Account, Message: &m})
+		return
+	}
+	a.feed.tell(a.changedNotice(with.Account, e))
+}
+
+// changedNotice tells of an event that changes how another is shown, or stands by
+// itself.
+func (a *Agent) changedNotice(with namesvc.AccountID, e message.Event) Notice {
+	about, ok := message.About(e.Body)
+	if !ok || e.Kind().Shown() {
+		about = e.ID()
+	}
+	n := Notice{Type: "changed", Contact: with}
+	if m, err := a.Message(context.Background(), about); err == nil {
+		n.Message = &m
+	}
+	return n
+}
+
+// delivery tells followers that an own message has come further.
+func (a *Agent) delivery(id message.ID) {
+	m, err := a.Message(context.Background(), id)
+	if err != nil {
+		return
+	}
+	a.feed.tell(Notice{Type: "delivery", Contact: a.withOf(m.Conversation), Message: &m})
+}
+
+func (a *Agent) withOf(id message.ConversationID) namesvc.AccountID {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if r, ok := a.rooms[id]; ok {
+		return r.With.Account
+	}
+	return namesvc.AccountID{}
+}
+
+func (a *Agent) owe(id message.ConversationID) {
+	now := a.now()
+	a.timing(id, func(t *timing) {
+		if t.owes == 0 {
+			t.owes = now
+		}
+	})
+	wake(a.tend)
+}
+
+// contactMoved looks a contact up whose notice says that its mail is elsewhere,
+// and sends again what may have got lost where it was: everything that no
+// receipt has covered.
+func (a *Agent) contactMoved(id message.ConversationID, with message.Party, e message.Event) {
+	ctx := context.Background()
+	l, err := a.roster.ask(ctx, with.Account, 0)
+	if err != nil {
+		return // it is looked up when something is sent
+	}
+	moved := e.Body.(message.Moved)
+	if len(l.entry.Records.Concierges) == 0 || l.entry.Records.Concierges[0].Account != moved.Concierge.Account {
+		return // the chain does not say so, and the chain counts
+	}
+	if err := a.store.Update(func(tx *store.Tx) error { return tx.Retry() }); err == nil {
+		wake(a.send)
+	}
+	a.resendUncovered(id, with)
+}
+
+// resendUncovered sends events of this device again that the other side has not
+// acknowledged by a receipt.
+func (a *Agent) resendUncovered(id message.ConversationID, with message.Party) {
+	var from, to uint64
+	err := a.store.Update(func(tx *store.Tx) error {
+		list, err := tx.Reached(id, with.Account)
+		if err != nil {
+			return err
+		}
+		for _, r := range list {
+			if r.Author == a.author() {
+				from = r.Delivered
+			}
+		}
+		next, err := tx.Next(id, a.author())
+		to = next.Seq - 1
+		return err
+	})
+	if err != nil || to <= from {
+		return
+	}
+	a.resend(id, []message.Range{{Author: a.author(), From: from + 1, To: min(to, from+maxResent)}})
+}
+
+// tendEvents sends a receipt that is owed and asks for events that are missing.
+func (a *Agent) tendEvents(ctx context.Context, id message.ConversationID) error {
+	now := a.now()
+	var t timing
+	a.timing(id, func(p *timing) { t = *p })
+	if t.owes != 0 && t.owes+ms(receiptAfter) <= now {
+		a.timing(id, func(p *timing) { p.owes = 0 })
+		if err := a.receipt(ctx, id); err != nil {
+			return err
+		}
+	}
+	if t.behind != 0 && t.behind <= now {
+		a.timing(id, func(p *timing) { p.behind = 0 })
+		if err := a.askHistory(ctx, id); err != nil {
+			return err
+		}
+	}
+	return a.askMissing(ctx, id, t)
+}
+
+// receipt tells how far this device has got, if that is news.
+func (a *Agent) receipt(ctx context.Context, id message.ConversationID) error {
+	return a.change(ctx, func(b *batch) error {
+		r, err := b.room(id)
+		if err != nil || a.own(r) {
+			return err
+		}
+		if ready, err := b.ready(r); err != nil || !ready {
+			return err
+		}
+		var list []message.Reached
+		err = a.store.View(func(tx *store.Tx) (err error) {
+			list, err = tx.Standing(id)
+			return err
+		})
+		if err != nil || len(list) == 0 {
+			return err
+		}
+		list = list[:min(len(list), message.MaxReceipts)]
+		said := wire.Encode(list)
+		before, err := b.note(receiptNote(id))
+		if err == nil && bytes.Equal(before, said) {
+			return nil
+		}
+		b.notes[receiptNote(id)] = said
+		_, err = b.make(id, r, message.Receipt{Reached: list})
+		return err
+	})
+}
+
+func receiptNote(id message.ConversationID) string { return "receipt/" + id.String() }
+
+// askMissing asks for events that were sent and have not come.
+func (a *Agent) askMissing(ctx context.Context, id message.ConversationID, t timing) error {
+	var gaps []message.Range
+	err := a.store.View(func(tx *store.Tx) (err error) {
+		gaps, _, err = tx.Gaps(id)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	gaps = slices.DeleteFunc(gaps, func(g message.Range) bool { return g.Author == a.author() })
+	if len(gaps) == 0 {
+		a.timing(id, func(p *timing) { p.asked, p.asks = 0, 0 })
+		return nil
+	}
+	now := a.now()
+	switch {
+	case t.asked == 0:
+		// What is missing is most often just behind.
+		a.timing(id, func(p *timing) { p.asked = now })
+		return nil
+	case t.asked+ms(askAgain<<min(t.asks, 10)) > now:
+		return nil
+	case t.asks >= maxAskings:
+		a.timing(id, func(p *timing) { p.asked, p.asks = 0, 0 })
+		return a.store.Update(func(tx *store.Tx) error { return tx.GiveUp(id, gaps[0].Author) })
+	}
+	a.timing(id, func(p *timing) { p.asked, p.asks = now, p.asks+1 })
+	return a.change(ctx, func(b *batch) error {
+		r, err := b.room(id)
+		if err != nil {
+			return err
+		}
+		_, err = b.make(id, r, message.Resend{Ranges: gaps})
+		return err
+	})
+}
+
+// maxAskings is how often missing events are asked for before they are given up:
+// with growing pauses, for two days.
+const maxAskings = 20
+
+// askAll has missing events asked for now: a concierge lost mail. What no later
+// event shows to be missing is known to the contacts alone: they are told to send
+// again what no receipt covered by telling them where the mail is.
+func (a *Agent) askAll() {
+	for _, id := range a.roomIDs() {
+		a.timing(id, func(t *timing) { t.asked, t.asks = 1, 0 })
+	}
+	a.hurryAll()
+	office, err := a.present()
+	if err != nil {
+		return
+	}
+	err = a.change(context.Background(), func(b *batch) error {
+		for id := range a.rooms {
+			r, err := b.room(id)
+			if err != nil {
+				return err
+			}
+			if !a.own(r) {
+				if err := b.tellMoved(id, r, office); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		a.log.Info("contacts could not be asked to send again", "error", err)
+	}
+}
+
+// MarkRead says that this person has seen everything up to a message.
+func (a *Agent) MarkRead(ctx context.Context, who string, upTo Position) error {
+	c, err := a.find(who)
+	if err != nil {
+		return err
+	}
+	p, err := upTo.stored()
+	if err != nil {
+		return err
+	}
+	id := message.Direct(a.party(), c.Party)
+	if err := a.store.Update(func(tx *store.Tx) error { return tx.MarkRead(id, p) }); err != nil {
+		return err
+	}
+	a.owe(id)
+	return nil
+}

@@ -1,0 +1,424 @@
+package chat
+
+import (
+	"context"
+	"encoding/hex"
+	"slices"
+
+	"github.com/confab-chat/confab/agent/store"
+	"github.com/confab-chat/confab/concierge"
+	"github.com/confab-chat/confab/namesvc/wire"
+	"github.com/confab-chat/confab/talk/e2ee"
+	"github.com/confab-chat/confab/talk/message"
+)
+
+// The devices of an account keep each other up to date in the account's
+// conversation with itself: contacts, and how to read and write where they are.
+// Events need no such thing, since every device is in every session.
+
+// record is what one device tells the others. Kinds that are not known are left
+// alone: a newer program sent them.
+type record struct {
+	_    struct{} `cbor:",toarray"`
+	Kind uint16
+	Body []byte
+}
+
+const (
+	recordContact = 1
+	recordGone    = 2
+	recordQueue   = 3
+	recordAsk     = 4
+	recordEvents  = 5
+)
+
+// sharedContact is a contact with its room, as another device needs it.
+type sharedContact struct {
+	_        struct{} `cbor:",toarray"`
+	Party    message.Party
+	State    uint8
+	Handle   string
+	Name     string
+	Added    uint64
+	Verified uint64
+	Changed  uint64
+	Seed     []byte
+	Address  concierge.Address
+	Key      [32]byte
+	Reach    []byte
+	Request  []byte
+	Asked    uint64
+	Answered bool
+}
+
+// sharedGone says that a contact was removed.
+type sharedGone struct {
+	_       struct{} `cbor:",toarray"`
+	Party   message.Party
+	Changed uint64
+}
+
+// sharedQueue is the seed of the account's own queue, so that any device can make
+// it again at another concierge.
+type sharedQueue struct {
+	_    struct{} `cbor:",toarray"`
+	Seed []byte
+}
+
+// tell has a contact's state told to the own other devices.
+func (b *batch) tell(id message.ConversationID) {
+	if r, ok := b.rooms[id]; ok {
+		r.Untold = true
+	}
+	b.hurry(b.a.selfID())
+}
+
+func (a *Agent) selfID() message.ConversationID { return message.Direct(a.party(), a.party()) }
+
+// share seals a record for the own other devices. It reports false if that is not
+// possible now.
+func (b *batch) share(kind uint16, body any) (bool, error) {
+	r, err := b.room(b.a.selfID())
+	if err != nil {
+		return false, nil
+	}
+	if ready, err := b.ready(r); err != nil || !ready {
+		return false, err
+	}
+	return true, b.seal(r, e2ee.Payload{Sync: wire.Encode(record{Kind: kind, Body: wire.Encode(body)})}, message.ID{})
+}
+
+// shareUntold tells what has not been told.
+func (b *batch) shareUntold() error {
+	for id, r := range b.a.rooms {
+		if b.a.own(r) || !r.Untold {
+			continue
+		}
+		r, err := b.room(id)
+		if err != nil {
+			return err
+		}
+		done, err := b.shareContact(r)
+		if err != nil {
+			return err
+		}
+		r.Untold = !done
+	}
+	return nil
+}
+
+func (b *batch) shareContact(r *room) (bool, error) {
+	c, err := b.contact(r.With.Account)
+	if wire.CodeOf(err) == wire.NotFound {
+		return true, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	return b.share(recordContact, sharedContact{
+		Party: c.Party, State: uint8(c.State), Handle: c.Handle, Name: c.Name, Added: c.Added, Verified: c.Verified,
+		Changed: r.Changed, Seed: r.Seed, Address: r.Address, Key: r.Key, Reach: r.Reach, Request: r.Request, Asked: r.Asked, Answered: r.Answered,
+	})
+}
+
+// tellGone tells the own other devices that a contact was removed.
+func (b *batch) tellGone(p message.Party) error {
+	_, err := b.share(recordGone, sharedGone{Party: p, Changed: b.now})
+	return err
+}
+
+// snapshot tells devices that have just come in everything there is.
+func (b *batch) snapshot(own *room) error {
+	if len(own.Seed) == 32 {
+		if _, err := b.share(recordQueue, sharedQueue{Seed: own.Seed}); err != nil {
+			return err
+		}
+	}
+	for id, r := range b.a.rooms {
+		if b.a.own(r) {
+			continue
+		}
+		r, err := b.room(id)
+		if err != nil {
+			return err
+		}
+		if _, err := b.shareContact(r); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// sync takes what another device of this account tells.
+func (b *batch) sync(raw []byte) error {
+	var rec record
+	if err := wire.Decode(raw, &rec, len(raw)); err != nil {
+		return nil
+	}
+	switch rec.Kind {
+	case recordContact:
+		var s sharedContact
+		if err := wire.Decode(rec.Body, &s, len(rec.Body)); err != nil {
+			return nil
+		}
+		return b.syncContact(s)
+	case recordGone:
+		var s sharedGone
+		if err := wire.Decode(rec.Body, &s, len(rec.Body)); err != nil {
+			return nil
+		}
+		return b.syncGone(s)
+	case recordQueue:
+		var s sharedQueue
+		if err := wire.Decode(rec.Body, &s, len(rec.Body)); err != nil || len(s.Seed) != 32 {
+			return nil
+		}
+		return b.syncQueue(s)
+	case recordAsk:
+		var s historyAsk
+		if err := wire.Decode(rec.Body, &s, len(rec.Body)); err != nil {
+			return nil
+		}
+		b.say(func() { go b.a.tellHistory(s) })
+	case recordEvents:
+		var s historyEvents
+		if err := wire.Decode(rec.Body, &s, len(rec.Body)); err != nil {
+			return nil
+		}
+		return b.syncEvents(s)
+	}
+	return nil
+}
+
+// syncContact takes a contact as another device has it. What was decided last
+// counts.
+func (b *batch) syncContact(s sharedContact) error {
+	if s.Party.Account == b.a.o.Account || s.Party.Generation == 0 {
+		return nil
+	}
+	id := message.Direct(b.a.party(), s.Party)
+	c, err := b.contact(s.Party.Account)
+	isNew := wire.CodeOf(err) == wire.NotFound
+	if err != nil && !isNew {
+		return err
+	}
+	r, rerr := b.room(id)
+	if rerr == nil && r.Changed >= s.Changed && r.Address == s.Address && len(r.Reach) > 0 {
+		return nil
+	}
+	if rerr != nil {
+		r = &room{Version: 1, With: s.Party, Changed: s.Changed}
+		b.rooms[id] = r
+		b.do(func(tx *store.Tx) error {
+			err := tx.AddConversation(store.Conversation{ID: id, With: s.Party, Added: s.Added})
+			if wire.CodeOf(err) == wire.Exists {
+				return nil
+			}
+			return err
+		})
+	}
+	if rerr != nil || s.Changed >= r.Changed {
+		r.Changed, r.Seed, r.Address, r.Key = s.Changed, s.Seed, s.Address, s.Key
+		r.Made = false
+		r.Asked, r.Answered = s.Asked, s.Answered || r.Answered
+		if len(s.Request) > 0 {
+			r.Request = s.Request
+		}
+		next := store.Contact{
+			Party: s.Party, State: store.ContactState(s.State), Handle: s.Handle, Name: s.Name, Added: s.Added, Verified: s.Verified,
+		}
+		if next.State < store.Invited || next.State > store.Blocked {
+			return nil
+		}
+		if !isNew && c.Party != s.Party {
+			b.do(func(tx *store.Tx) error { return tx.Repin(s.Party) })
+		}
+		b.setContact(next, isNew)
+	}
+	if len(r.Reach) == 0 {
+		r.Reach = s.Reach
+	}
+	b.hurry(id)
+	return nil
+}
+
+func (b *batch) syncGone(s sharedGone) error {
+	id := message.Direct(b.a.party(), s.Party)
+	r, err := b.room(id)
+	if err != nil || r.Changed > s.Changed {
+		return nil
+	}
+	address := r.Address
+	for _, g := range r.groups() {
+		b.forget(g)
+	}
+	delete(b.rooms, id)
+	b.notes[roomNote(id)] = nil
+	b.do(func(tx *store.Tx) error {
+		if err := tx.RemoveContact(s.Party.Account); err != nil {
+			return err
+		}
+		return tx.DeleteConversation(id)
+	})
+	b.say(func() { b.a.closeRoom(id, address) })
+	return nil
+}
+
+func (b *batch) syncQueue(s sharedQueue) error {
+	r, err := b.room(b.a.selfID())
+	if err != nil {
+		return nil
+	}
+	p := b.a.party()
+	if concierge.OwnerOf(p.Account, p.Generation).Address(concierge.Seed(s.Seed)) == r.Address {
+		r.Seed = s.Seed
+	}
+	return nil
+}
+
+// tendDevices brings the own other devices into the account's own conversation.
+func (a *Agent) tendDevices(ctx context.Context, l listed) {
+	others := a.otherDevices()
+	if len(others) == 0 {
+		return
+	}
+	id := a.selfID()
+	a.mu.Lock()
+	_, ok := a.rooms[id]
+	alone := a.alone
+	if !ok && alone == 0 {
+		a.alone = a.now()
+	}
+	a.mu.Unlock()
+	members := l.members()
+	eldest := len(members) > 0 && members[0].Device == a.o.Keys.Device.Public()
+	// A device that has just come waits to be introduced by one that was there.
+	if ok || !eldest && (alone == 0 || alone+ms(2*healAfter) > a.now()) {
+		return
+	}
+	err := a.change(ctx, func(b *batch) error {
+		_, err := b.open(id, a.party())
+		return err
+	})
+	if err != nil {
+		a.log.Error("begin the conversation of the own devices", "error", err)
+	}
+}
+
+func introducedNote(m e2ee.Member) string { return "introduced/" + hex.EncodeToString(m.Device[:]) }
+
+// introduceAll tells devices of this account where its own conversation is.
+func (a *Agent) introduceAll(ctx context.Context, devices []e2ee.Member) {
+	for _, m := range devices {
+		var done bool
+		err := a.store.View(func(tx *store.Tx) error {
+			_, err := tx.Get(introducedNote(m))
+			done = err == nil
+			return nil
+		})
+		if err == nil && !done {
+			err = a.introduce(ctx, m)
+		}
+		if err != nil && ctx.Err() == nil {
+			a.log.Info("a new device of this account is introduced later", "error", err)
+		}
+	}
+}
+
+// introduce leaves a knock for one device of this account.
+func (a *Agent) introduce(ctx context.Context, m e2ee.Member) error {
+	self := a.party()
+	a.mu.Lock()
+	r, ok := a.rooms[a.selfID()]
+	a.mu.Unlock()
+	if !ok {
+		return wire.Errorf(wire.NotFound, "the account's own conversation is not there yet")
+	}
+	reach := e2ee.Reach{Address: r.Address, Key: r.Key}
+	address := r.Address
+	offers, err := a.fetchOffers(ctx, []e2ee.Member{m}, &address)
+	if err != nil {
+		return err
+	}
+	e, err := message.New(a.selfID(), a.author(), message.Place{}, a.o.Now(), message.ContactRequest{From: self, Reach: reach.Encode()})
+	if err != nil {
+		return err
+	}
+	sealed, err := e2ee.SealKnock(a.o.Rand, a.o.Keys.Device, self, e, offers)
+	if err != nil {
+		return err
+	}
+	if err := a.post.Knock(ctx, self, sealed, func(string) {}); err != nil {
+		return err
+	}
+	return a.store.Update(func(tx *store.Tx) error { return tx.Put(introducedNote(m), []byte{1}) })
+}
+
+// introduced takes the word of another device of this account about where the
+// account's own conversation is.
+func (b *batch) introduced(e message.Event, ask message.ContactRequest) error {
+	if e.Author.Device == b.a.o.Keys.Device.Public() {
+		return nil
+	}
+	reach, err := e2ee.DecodeReach(ask.Reach)
+	if err != nil {
+		return nil
+	}
+	id := b.a.selfID()
+	r, err := b.room(id)
+	if err == nil && len(r.Group) > 0 {
+		return nil
+	}
+	if err != nil {
+		r = &room{Version: 1, With: b.a.party(), Changed: b.now}
+		b.rooms[id] = r
+		b.do(func(tx *store.Tx) error {
+			err := tx.AddConversation(store.Conversation{ID: id, With: b.a.party(), Added: b.now})
+			if wire.CodeOf(err) == wire.Exists {
+				return nil
+			}
+			return err
+		})
+	}
+	r.Address, r.Key, r.Seed, r.Made, r.Changed = reach.Address, reach.Key, nil, true, b.now
+	b.hurry(id)
+	return nil
+}
+
+// Devices returns the devices that the chain lists for this account.
+func (a *Agent) Devices(ctx context.Context) ([]Device, error) {
+	l, err := a.roster.ask(ctx, a.o.Account, a.o.Every)
+	if err != nil {
+		return nil, err
+	}
+	var out []Device
+	for _, d := range l.devices.List {
+		out = append(out, Device{
+			Key: d.Key, This: d.Key == a.o.Keys.Device.Public(), Expires: at(d.Expires * 1000), Scopes: d.Scopes.String(),
+		})
+	}
+	slices.SortFunc(out, func(x, y Device) int {
+		if x.This != y.This {
+			if x.This {
+				return -1
+			}
+			return 1
+		}
+		return 0
+	})
+	return out, nil
+}
+
+// answersFor reports whether this device sends events of an author of its account
+// again: its own, and if it is the eldest those of devices that are gone.
+func (a *Agent) answersFor(author message.Author) bool {
+	if author.Account != a.o.Account {
+		return false
+	}
+	if author == a.author() {
+		return true
+	}
+	l, _ := a.roster.cached(a.o.Account)
+	all := l.members()
+	return len(all) > 0 && all[0].Device == a.o.Keys.Device.Public() && !l.lists(author.Device)
+}

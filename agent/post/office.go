@@ -1,0 +1,204 @@
+package post
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/confab-chat/confab/concierge"
+	"github.com/confab-chat/confab/lightclient"
+	"github.com/confab-chat/confab/namesvc"
+	"github.com/confab-chat/confab/namesvc/wire"
+	"github.com/confab-chat/confab/talk/message"
+)
+
+// An Office is a concierge and where it is, as the chain had it. It is plain
+// data: kept over a restart it is where mail was last, until the chain is heard.
+type Office struct {
+	Service concierge.Service
+	URL     string         // to be tried first
+	Others  []string       // of its further URLs
+	Handle  namesvc.Handle // for people, empty if its lease is over
+}
+
+func (o Office) same(other Office) bool {
+	return o.Service == other.Service && o.URL == other.URL && slices.Equal(o.Others, other.Others)
+}
+
+// urls returns all its URLs in the order in which they are tried.
+func (o Office) urls() []string { return append([]string{o.URL}, o.Others...) }
+
+// officeOf returns the office that a concierge's entry tells of.
+func officeOf(chain string, e namesvc.Entry, now time.Time) (Office, error) {
+	s, err := concierge.ServiceOf(chain, e)
+	if err != nil {
+		return Office{}, err
+	}
+	urls := e.Records.Service.URLs
+	if len(urls) == 0 {
+		return Office{}, wire.Errorf(wire.NotFound, "concierge %v has no URL", e.Account)
+	}
+	return Office{Service: s, URL: urls[0], Others: urls[1:], Handle: e.At(uint64(now.Unix())).Primary()}, nil
+}
+
+// whereabouts is what is known of an account's concierge.
+type whereabouts struct {
+	office     Office
+	generation uint32
+	proven     time.Time // of the head
+}
+
+// Home returns the concierge that the own entry names, proven at most maxAge ago
+// (0 for lightclient.DefaultMaxAge). NotFound if it names none that serves.
+func (p *Post) Home(ctx context.Context, maxAge time.Duration) (Office, error) {
+	w, err := p.locate(ctx, p.self.Account, or(maxAge, lightclient.DefaultMaxAge))
+	return w.office, err
+}
+
+// Find returns the concierge of a party, proven at most maxAge ago (0 for
+// lightclient.DefaultMaxAge). Conflict if the account's generation is another,
+// NotFound if it names none that serves.
+func (p *Post) Find(ctx context.Context, who message.Party, maxAge time.Duration) (Office, error) {
+	w, err := p.locate(ctx, who.Account, or(maxAge, lightclient.DefaultMaxAge))
+	if err != nil {
+		return Office{}, err
+	}
+	return w.of(who)
+}
+
+func or(d, otherwise time.Duration) time.Duration {
+	if d <= 0 {
+		return otherwise
+	}
+	return d
+}
+
+// of returns the office, if the account is still that party.
+func (w whereabouts) of(who message.Party) (Office, error) {
+	if w.generation != who.Generation {
+		return Office{}, wire.Errorf(wire.Conflict, "account %v has generation %d, and %d was known: somebody else may control it now; confirm the contact anew", who.Account, w.generation, who.Generation)
+	}
+	return w.office, nil
+}
+
+// locate returns an account's concierge, from memory if that is fresh enough.
+func (p *Post) locate(ctx context.Context, id namesvc.AccountID, maxAge time.Duration) (whereabouts, error) {
+	p.mu.Lock()
+	w, ok := p.known[id]
+	p.mu.Unlock()
+	if ok && p.now().Sub(w.proven) <= maxAge {
+		return w, nil
+	}
+	return p.lookUp(ctx, id, maxAge)
+}
+
+// lookUp asks the chain where an account's concierge is.
+func (p *Post) lookUp(ctx context.Context, id namesvc.AccountID, maxAge time.Duration) (whereabouts, error) {
+	ctx, end, err := p.begin(ctx)
+	if err != nil {
+		return whereabouts{}, err
+	}
+	defer end()
+	ctx, cancel := context.WithTimeout(ctx, p.times.ask)
+	defer cancel()
+	e, proof, err := p.names.Account(ctx, id, maxAge)
+	if err != nil {
+		return whereabouts{}, err
+	}
+	office, err := serving(p.names.Pin().ChainID, e, proof, p.now())
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if err != nil {
+		delete(p.known, id)
+		return whereabouts{}, err
+	}
+	w := whereabouts{office: office, generation: e.Generation, proven: proof.Time}
+	if old, ok := p.known[id]; ok && old.proven.After(w.proven) {
+		return w, nil // an answer of another call was newer
+	}
+	p.forgetOldest()
+	p.known[id] = w
+	return w, nil
+}
+
+// forgetOldest makes room for one more account; p.mu is held.
+func (p *Post) forgetOldest() {
+	if len(p.known) < maxKnown {
+		return
+	}
+	var oldest namesvc.AccountID
+	var when time.Time
+	for id, w := range p.known {
+		if when.IsZero() || w.proven.Before(when) {
+			oldest, when = id, w.proven
+		}
+	}
+	delete(p.known, oldest)
+}
+
+// serving returns the first of an account's concierges that still is the one
+// which the account named.
+func serving(chain string, e namesvc.Entry, proof lightclient.Proof, now time.Time) (Office, error) {
+	list := slices.Clone(e.Records.Concierges)
+	slices.SortStableFunc(list, func(a, b namesvc.Concierge) int { return int(a.Priority) - int(b.Priority) })
+	why := errors.New("it names none")
+	for _, c := range list {
+		se, err := proof.Serving(c)
+		if err == nil && se.Generation != c.Generation {
+			err = wire.Errorf(wire.Conflict, "concierge %v has generation %d, and %d was chosen", c.Account, se.Generation, c.Generation)
+		}
+		var o Office
+		if err == nil {
+			o, err = officeOf(chain, se, now)
+		}
+		if err == nil {
+			return o, nil
+		}
+		why = err
+	}
+	return Office{}, wire.Errorf(wire.NotFound, "account %v has no concierge that can be reached (%w)", e.Account, why)
+}
+
+// whereIs returns a party's office for writing to it: from memory for a minute,
+// and for longer while the chain does not answer. With anew, memory does not do.
+func (p *Post) whereIs(ctx context.Context, who message.Party, anew bool) (Office, error) {
+	find := p.locate
+	if anew {
+		find = p.lookUp
+	}
+	w, err := find(ctx, who.Account, lightclient.DefaultMaxAge)
+	if code := wire.CodeOf(err); !anew && !proven(err) && (code == wire.Unavailable || code == wire.Stale) {
+		p.mu.Lock()
+		old, ok := p.known[who.Account]
+		p.mu.Unlock()
+		if ok && p.now().Sub(old.proven) <= p.times.grace {
+			w, err = old, nil
+		}
+	}
+	if err != nil {
+		return Office{}, err
+	}
+	return w.of(who)
+}
+
+// proven reports whether the chain itself says so.
+func proven(err error) bool {
+	var answer *lightclient.AnswerError
+	return errors.As(err, &answer)
+}
+
+// renew returns a concierge as its own entry has it now, since it may have
+// another key or address; if that cannot be known, as it was.
+func (p *Post) renew(ctx context.Context, o Office) Office {
+	ctx, cancel := context.WithTimeout(ctx, p.times.ask)
+	defer cancel()
+	e, _, err := p.names.Account(ctx, o.Service.Account, lightclient.DefaultMaxAge)
+	if err != nil || e.Generation != o.Service.Generation {
+		return o
+	}
+	if newer, err := officeOf(o.Service.Chain, e, p.now()); err == nil {
+		return newer
+	}
+	return o
+}
