@@ -60,6 +60,14 @@ const (
 	keptPackages byte = 3 // one-time KeyPackages of a device
 	keptTaken    byte = 4 // how many of those were given out
 	keptLast     byte = 5 // the KeyPackage of last resort of a device
+
+	keptForward  byte = 16 // what shall become of an account's mail that moved
+	keptTokens   byte = 17 // how many tokens he has had
+	keptTokenKey byte = 18 // our key for tokens of an epoch
+	keptSpent    byte = 19 // tokens of an epoch that were spent here
+
+	keptVault byte = 32 // the backup of his history
+	keptPins  byte = 33 // which files are kept for him
 )
 
 // kept returns the id of one of those streams; device is nil for the first two.

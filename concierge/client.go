@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"net"
+	"net/http"
 	"net/url"
 	"strings"
 	"sync"
@@ -24,6 +25,8 @@ type Client struct {
 	*frame.Client
 	asking  *asking
 	service Service
+	way     way
+	plain   func() *http.Client // made when it is first used
 }
 
 // Dial connects to a concierge at a URL of its name entry: https, or http on
@@ -35,14 +38,53 @@ type Client struct {
 // anything else is said. An error of kind Unauthorized says that it did not, or
 // that it refuses.
 func Dial(ctx context.Context, base string, want Service, id *Identity) (*Client, error) {
+	return dial(ctx, base, want, id, nil)
+}
+
+// dialer connects to a host and port; nil is the ordinary one.
+type dialer = func(ctx context.Context, network, address string) (net.Conn, error)
+
+func dial(ctx context.Context, base string, want Service, id *Identity, by dialer) (*Client, error) {
+	w := way{base: strings.TrimSuffix(base, "/"), id: id, by: by}
+	conn, err := w.connect(ctx, "/v1/socket", want)
+	if err != nil {
+		return nil, err
+	}
+	stop := context.AfterFunc(ctx, func() { conn.Close() })
+	defer stop()
+	a := &asking{Conn: conn, waiting: map[uint64]chan answer{}}
+	f, err := frame.Dial(ctx, a)
+	if err != nil {
+		conn.Close()
+		if ctx.Err() != nil {
+			err = ctx.Err()
+		}
+		return nil, err
+	}
+	c := &Client{Client: f, asking: a, service: want, way: w}
+	c.plain = sync.OnceValue(c.newHTTP)
+	return c, nil
+}
+
+// A way is how a client comes to a concierge, for more connections to it.
+type way struct {
+	base string
+	id   *Identity
+	by   dialer
+	cert []byte // public key of the certificate that the proven server showed
+}
+
+// connect opens a WebSocket and does the handshake.
+func (w *way) connect(ctx context.Context, path string, want Service) (*socket, error) {
+	base := w.base
 	u, err := url.Parse(base)
 	if err != nil || u.Host == "" || u.User != nil || u.Scheme != "https" && (u.Scheme != "http" || !onThisMachine(u.Hostname())) {
 		return nil, wire.Errorf(wire.Invalid, "concierge %.200q: the URL must begin with https:// (http:// is for this machine only)", base)
 	}
 	u.Scheme = strings.Replace(u.Scheme, "http", "ws", 1)
-	u.Path = strings.TrimSuffix(u.Path, "/") + "/v1/socket"
+	u.Path = strings.TrimSuffix(u.Path, "/") + path
 	dialer := websocket.Dialer{
-		HandshakeTimeout: handshakeTime, ReadBufferSize: 4 * socketBuffer, WriteBufferSize: socketBuffer,
+		NetDialContext: w.by, HandshakeTimeout: handshakeTime, ReadBufferSize: 4 * socketBuffer, WriteBufferSize: socketBuffer,
 		TLSClientConfig: &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS13, NextProtos: []string{"http/1.1"}},
 	}
 	ws, resp, err := dialer.DialContext(ctx, u.String(), nil)
@@ -55,36 +97,28 @@ func Dial(ctx context.Context, base string, want Service, id *Identity) (*Client
 	conn := newSocket(ws, true, new(sync.Pool))
 	stop := context.AfterFunc(ctx, func() { conn.Close() })
 	defer stop()
-	c, err := begin(ctx, conn, want, id)
-	if err != nil {
+	if err := w.prove(conn, want); err != nil {
 		conn.Close()
 		if ctx.Err() != nil {
 			err = ctx.Err()
 		}
 		return nil, err
 	}
-	return c, nil
+	return conn, nil
 }
 
-// begin does the handshake on a connection.
-func begin(ctx context.Context, conn *socket, want Service, id *Identity) (*Client, error) {
+// prove does the handshake on a connection.
+func (w *way) prove(conn *socket, want Service) error {
 	var binding []byte
 	if t, ok := conn.raw.(*tls.Conn); ok {
 		state := t.ConnectionState()
 		var err error
 		if binding, err = channelBinding(&state); err != nil {
-			return nil, err
+			return err
 		}
+		w.cert = state.PeerCertificates[0].RawSubjectPublicKeyInfo // TLS 1.3 has one
 	}
-	if err := greet(conn, want, id, binding, rand.Reader); err != nil {
-		return nil, err
-	}
-	a := &asking{Conn: conn, waiting: map[uint64]chan answer{}}
-	f, err := frame.Dial(ctx, a)
-	if err != nil {
-		return nil, err
-	}
-	return &Client{Client: f, asking: a, service: want}, nil
+	return greet(conn, want, w.id, binding, rand.Reader)
 }
 
 func onThisMachine(host string) bool {

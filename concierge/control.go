@@ -38,6 +38,18 @@ const (
 	opFetch    op = 6 // a KeyPackage of somebody
 	opKnock    op = 7
 	opDescribe op = 8
+
+	opForward    op = 16 // deliver what comes to where the account is now
+	opForwarding op = 17 // how that stands
+	opTokens     op = 18 // sign tokens blindly
+	opIssuer     op = 19 // the key that they are signed with
+
+	opPut         op = 32 // make room for a file and get a ticket to upload it
+	opUnpin       op = 33 // let go of one
+	opPins        op = 34 // those that are here
+	opVault       op = 35 // where the vault is
+	opVaultAppend op = 36
+	opVaultTrim   op = 37
 )
 
 type request struct {
@@ -96,13 +108,14 @@ type (
 		Last bool // it is the one of last resort, which others get too
 	}
 	// A Knock asks an account's owner to accept a contact. The body is sealed to
-	// him; work is done over the body.
+	// him; work is done over the body, unless a token pays.
 	Knock struct {
 		_          struct{} `cbor:",toarray"`
 		Account    namesvc.AccountID
 		Generation uint32
 		Work       Work
 		Body       []byte
+		Token      []byte // of Token.Encode, in the place of work; or empty
 	}
 )
 
@@ -240,9 +253,10 @@ func (s *Server) handle(c *session, r request) answer {
 func (s *Server) tell(err error) (wire.Code, string) {
 	code := wire.CodeOf(err)
 	if code == wire.Internal {
-		if !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) {
-			s.logger.Error("request", "error", err)
+		if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+			return wire.Unavailable, "concierge is too busy: try again; what was asked may have been done"
 		}
+		s.logger.Error("request", "error", err)
 		return code, "concierge has a fault; its operator finds it in the log"
 	}
 	text := err.Error()
@@ -251,7 +265,10 @@ func (s *Server) tell(err error) (wire.Code, string) {
 
 // decodeBody parses the body of a request.
 func decodeBody[T any](r request) (v T, err error) {
-	return v, wire.Decode(r.Body, &v, frame.MaxRequest)
+	if err := wire.Decode(r.Body, &v, frame.MaxRequest); err != nil {
+		return v, wire.Errorf(wire.Invalid, "operation %d: %w", r.Op, err)
+	}
+	return v, nil
 }
 
 func (s *Server) do(ctx context.Context, c *session, r request) (any, error) {
@@ -270,6 +287,8 @@ func (s *Server) do(ctx context.Context, c *session, r request) (any, error) {
 		return struct{}{}, s.knock(ctx, c.network, k)
 	case opDescribe:
 		return s.descriptor(), nil
+	case opIssuer:
+		return s.tokens.issuer(ctx, epochOf(s.now()))
 	}
 	if c.guest {
 		return nil, wire.Errorf(wire.Unauthorized, "guests have nothing here: connect as a device of the account")
@@ -279,7 +298,17 @@ func (s *Server) do(ctx context.Context, c *session, r request) (any, error) {
 
 // doOwn does what a device asks for its own account.
 func (s *Server) doOwn(ctx context.Context, c *session, r request) (any, error) {
-	if !c.listed && (r.Op == opCreate || r.Op == opUpload) {
+	switch r.Op { // which ask the chain or many queues, and hold nobody up meanwhile
+	case opForward:
+		b, err := decodeBody[forwardBody](r)
+		if err != nil {
+			return nil, err
+		}
+		return s.orderForward(ctx, c, b)
+	case opForwarding:
+		return s.forwards.status(ctx, c.owner)
+	}
+	if !c.listed && (r.Op == opCreate || r.Op == opUpload || r.Op == opTokens) {
 		return nil, wire.Errorf(wire.Unauthorized, "the account names another concierge now: this one only gives out what it still has")
 	}
 	defer s.hold(c.owner)()
@@ -318,8 +347,16 @@ func (s *Server) doOwn(ctx context.Context, c *session, r request) (any, error) 
 			return nil, err
 		}
 		return uploadPackages(ctx, s.store, s.shelf(c.owner), c.device, b.Once, b.Last)
+	case opTokens:
+		b, err := decodeBody[tokensBody](r)
+		if err != nil {
+			return nil, err
+		}
+		return s.tokens.issue(ctx, c.owner, b)
 	case opCount:
 		return countPackages(ctx, s.store, s.shelf(c.owner), c.device)
+	case opPut, opUnpin, opPins, opVault, opVaultAppend, opVaultTrim:
+		return s.doExtras(ctx, c, r)
 	}
 	return nil, wire.Errorf(wire.Invalid, "operation %d is unknown", r.Op)
 }
@@ -335,7 +372,16 @@ func (s *Server) knock(ctx context.Context, network [32]byte, k Knock) error {
 	} else if err != nil {
 		return err
 	}
-	if err := s.checkWork(ctx, network, forKnock, to, k.Work, k.Body); err != nil {
+	if s.forwards.left(to) {
+		return ErrMoved
+	}
+	if len(k.Token) > 0 {
+		err := s.tokens.redeem(ctx, network, to, k)
+		s.figures.tokens.WithLabelValues(taking(err)).Inc()
+		if err != nil {
+			return err
+		}
+	} else if err := s.checkWork(ctx, network, forKnock, to, k.Work, k.Body); err != nil {
 		s.figures.refused.WithLabelValues("work").Inc()
 		return err
 	}
@@ -352,6 +398,9 @@ func (s *Server) knock(ctx context.Context, network [32]byte, k Knock) error {
 // account or has worked for it.
 func (s *Server) fetch(ctx context.Context, network [32]byte, q PackageRequest) (Package, error) {
 	of := OwnerOf(q.Account, q.Generation)
+	if s.forwards.left(of) {
+		return Package{}, ErrMoved
+	}
 	var m stream.MessageID
 	switch {
 	case len(q.Address) == len(Address{}):

@@ -22,18 +22,28 @@
 //     can claim a queue by an address that he was told.
 //   - A one-time KeyPackage is given out once, whatever crashes; so is each piece
 //     of work spent once.
+//   - What is written to the queues of an account that moved, and asked for it, is
+//     delivered to its new concierge under the writers' own ids and in the order
+//     of each queue, whatever crashes; then writers are told that it moved.
 //   - A stranger reaches nobody's queues: he knocks, and pays with memory-hard
-//     work. Limits hold per queue, per connection and per network; no record is
+//     work, or with a token that his own concierge signed blindly, which is spent
+//     once here and says nothing of who he is. Limits hold per queue, per connection and per network; no record is
 //     kept of who sent what.
 //
 // What it must not know: what is in a body, who wrote it, anybody's handle, and
 // which of its users' queues belong to which contact. What it does know:
 // accounts and devices it serves while they are connected, hashes of them in its
-// store, addresses of networks, sizes and times.
+// store, addresses of networks, sizes and times, and the handles that a user looks up
+// through it.
 //
-// Not here yet: media, vault, proxy, sponsor and blind tokens, the gateway to the
-// chain, forwarding after a switch. An account that names another concierge now
-// can still fetch what waits and delete, for as long as its record is kept.
+// Beside queues it keeps sealed files (pins.go and media.go, in the folder of
+// package blob) and the backup of an account's history (vault.go), carries
+// connections to other services that it cannot read (tunnel.go), and passes on
+// questions about the chain (gateway.go). A file's room is promised before a byte is
+// taken, and a file that can be read is whole.
+//
+// Not here yet: sponsoring. An account that names another concierge now can still
+// fetch what waits and delete, for some months.
 // A knock queue holds a hundred knocks: whoever works for that long fills it.
 // With very many accounts connected, looking at each of them again takes longer
 // than a block, since the chain answers about one account at a time.
@@ -42,6 +52,7 @@
 // possible. Limits of rates and connections are then those of each process.
 //
 // Start at [Server] and [Dial]; ids are in address.go, the handshake in
-// handshake.go, and docs/SPEC-concierge.md has all of it for other languages.
+// handshake.go, forwarding in forward.go, forwards.go and carrier.go, tokens in
+// token.go, issue.go and redeem.go, and docs/SPEC-concierge.md has all of it for other languages.
 // Package host runs a server of a folder, as confab-concierge does.
 package concierge

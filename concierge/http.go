@@ -29,16 +29,26 @@ type Descriptor struct {
 	QueueBytes   uint64
 	QueueTTL     uint64 // seconds
 	AccountBytes uint64
+	MediaBlob    uint64 // bytes of one file; 0: none are kept
+	MediaBytes   uint64 // of an account's files that expire
+	MediaTTL     uint64 // seconds
+	MaxPins      uint64 // files of one account
+	VaultBytes   uint64 // of entries
+	VaultMedia   uint64 // bytes of the vault's files
+	Tunnels      uint64 // of one device; 0: there is no proxy
+	Gateway      bool   // to the chain
 }
 
 func (s *Server) descriptor() Descriptor {
-	return Descriptor{
+	d := Descriptor{
 		Version: 1, Chain: s.me.Chain, Service: s.me.Account, Generation: s.me.Generation, Key: s.me.Key,
 		Period: periodOf(s.now()), WorkBits: uint64(s.limits.WorkBits), WorkMemory: uint64(s.limits.WorkKiB),
 		MaxKnock: MaxKnock, MaxPackage: MaxPackage, MaxQueues: MaxQueues,
 		QueueEntries: s.limits.QueueEntries, QueueBytes: s.limits.QueueBytes,
 		QueueTTL: uint64(s.limits.QueueTTL.Seconds()), AccountBytes: s.limits.AccountBytes,
 	}
+	s.describeExtras(&d)
+	return d
 }
 
 // Handler returns what answers at the concierge's URL: the WebSocket at
@@ -54,7 +64,12 @@ func (s *Server) Handler() http.Handler {
 		once(s, w, r, func(q PackageRequest) (any, error) { return s.fetch(r.Context(), keyOf(remoteHost(r)), q) })
 	})
 	mux.HandleFunc("GET /v1/healthz", s.healthz)
-	return mux
+	mux.HandleFunc("GET /v1/issuer", s.serveIssuer)
+	s.mountExtras(mux)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		allow(w, 0) // an answer that nobody takes holds no place for ever
+		mux.ServeHTTP(w, r)
+	})
 }
 
 // maxOnce is the most bytes of a one-shot request.
@@ -76,7 +91,7 @@ func once[T any](s *Server, w http.ResponseWriter, r *http.Request, do func(T) (
 	}
 	var v T
 	if err := wire.Decode(b, &v, maxOnce); err != nil {
-		s.fail(w, r, err)
+		s.fail(w, r, wire.Errorf(wire.Invalid, "read request: %w", err))
 		return
 	}
 	out, err := do(v)
@@ -144,4 +159,13 @@ func (s *Server) healthz(w http.ResponseWriter, r *http.Request) {
 		Connections int    `json:"connections"`
 	}{head, int64(late.Seconds()), s.frames.Connections()})
 	w.Write(b)
+}
+
+// readProblem reads what fail wrote; the text is empty if it did not.
+func readProblem(b []byte) (wire.Code, string) {
+	var p struct{ Code, Text string }
+	if json.Unmarshal(b, &p) != nil {
+		return wire.Unavailable, ""
+	}
+	return wire.CodeNamed(p.Code), p.Text
 }

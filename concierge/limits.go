@@ -1,6 +1,10 @@
 package concierge
 
-import "time"
+import (
+	"time"
+
+	"github.com/confab-chat/confab/stream/chunk"
+)
 
 // Bounds of a connection's beginning and of control requests.
 const (
@@ -57,6 +61,17 @@ type Limits struct {
 	QueueRate, QueueBurst float64
 	// Rate and Burst are the requests of one connection, likewise.
 	Rate, Burst float64
+	// MediaBlob is the most bytes of one file; MediaBytes of an account's files
+	// that expire, at the latest after MediaTTL.
+	MediaBlob, MediaBytes uint64
+	MediaTTL              time.Duration
+	// VaultBytes bounds the entries of an account's vault, VaultMediaBytes the
+	// files that belong to it; neither expires.
+	VaultBytes, VaultMediaBytes uint64
+	// Tunnels is how many one device has to other services at once, TunnelRate
+	// the bytes in a second of each in each direction.
+	Tunnels    int
+	TunnelRate uint64
 	// Connections is how many there are at most, PrefixConnections how many from
 	// one network (24 bits of an IPv4 address, 48 of an IPv6 one).
 	Connections, PrefixConnections int
@@ -68,6 +83,10 @@ type Limits struct {
 	// is safer against somebody who steals a device and cuts the concierge off;
 	// longer is kinder while the chain is down.
 	Grace time.Duration
+	// Tokens is how many tokens one account of this concierge gets in a day, each
+	// for a knock somewhere; IssuerTokens is how many of one concierge's users are
+	// taken here in a day. Less than 0: none.
+	Tokens, IssuerTokens int
 }
 
 // DefaultLimits returns the limits of a public concierge.
@@ -75,9 +94,11 @@ func DefaultLimits() Limits {
 	return Limits{
 		QueueEntries: 10_000, QueueBytes: 16 << 20, QueueTTL: 30 * 24 * time.Hour, AccountBytes: 1 << 30,
 		QueueRate: 20, QueueBurst: 400, Rate: 200, Burst: 4000,
+		MediaBlob: 100 << 20, MediaBytes: 2 << 30, MediaTTL: 30 * 24 * time.Hour, VaultBytes: 64 << 20, VaultMediaBytes: 1 << 30,
+		Tunnels: 8, TunnelRate: 512 << 10,
 		Connections: 20_000, PrefixConnections: 256,
 		WorkBits: 11, WorkKiB: 1024, // about a second of one core; half a millisecond to check
-		Grace: 10 * time.Minute,
+		Grace: 10 * time.Minute, Tokens: 30, IssuerTokens: 500,
 	}
 }
 
@@ -97,7 +118,11 @@ func (l Limits) filled() Limits {
 		QueueTTL: or(l.QueueTTL, d.QueueTTL), AccountBytes: or(l.AccountBytes, d.AccountBytes),
 		QueueRate: or(l.QueueRate, d.QueueRate), QueueBurst: or(l.QueueBurst, d.QueueBurst),
 		Rate: or(l.Rate, d.Rate), Burst: or(l.Burst, d.Burst),
+		MediaBlob: min(or(l.MediaBlob, d.MediaBlob), chunk.MaxLength), MediaBytes: or(l.MediaBytes, d.MediaBytes), MediaTTL: or(l.MediaTTL, d.MediaTTL),
+		VaultBytes: or(l.VaultBytes, d.VaultBytes), VaultMediaBytes: or(l.VaultMediaBytes, d.VaultMediaBytes),
+		Tunnels: or(l.Tunnels, d.Tunnels), TunnelRate: or(l.TunnelRate, d.TunnelRate),
 		Connections: or(l.Connections, d.Connections), PrefixConnections: or(l.PrefixConnections, d.PrefixConnections),
 		WorkBits: or(l.WorkBits, d.WorkBits), WorkKiB: or(l.WorkKiB, d.WorkKiB), Grace: or(l.Grace, d.Grace),
+		Tokens: or(l.Tokens, d.Tokens), IssuerTokens: or(l.IssuerTokens, d.IssuerTokens),
 	}
 }

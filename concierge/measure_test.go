@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"crypto/tls"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -21,25 +22,29 @@ import (
 	"github.com/confab-chat/confab/stream"
 )
 
-// What is measured: the memory of a server's process for each idle connection,
-// and its CPU for each message of 512 bytes that it pushes, in bursts of 16. The
-// server has a process of its own.
+// What is measured: the memory of a server's process for each idle connection and
+// its CPU while all are idle, and its CPU for each message of 512 bytes that it
+// pushes, in bursts of 16. The server has a process of its own, with the garbage
+// collector as it is by default.
 const (
-	idleConnections = 2000
+	idleConnections = 5000
+	idleFor         = 20 * time.Second
 	pushes          = 100_000
 	pushBurst       = 16
 )
 
-// TestMeasure_ServerProcess is the process of a server, for TestMeasure.
+// TestMeasure_ServerProcess is the process of a server, for the tests below.
 func TestMeasure_ServerProcess(t *testing.T) {
 	mode := os.Getenv("CONFAB_MEASURE")
 	if mode == "" {
-		t.Skip("it is run by TestMeasure")
+		t.Skip("only for the tests that start it")
 	}
 	at := serverOf(t, mode)
 	fmt.Println("AT", at)
 	for in := bufio.NewScanner(os.Stdin); in.Scan(); {
-		debug.FreeOSMemory()
+		if in.Text() == "collect" {
+			debug.FreeOSMemory()
+		}
 		fmt.Println("USED", residentKiB(t), cpu())
 	}
 }
@@ -102,53 +107,94 @@ func cpu() int64 {
 	return (u.Utime.Nano() + u.Stime.Nano()) / 1000
 }
 
-// TestMeasure prints the figures; with CONFAB_LONG=1 only. The concierge's idle
-// connections are authenticated devices that follow a queue, over TLS.
-func TestMeasure(t *testing.T) {
+// measured is a server's process.
+type measured struct {
+	cmd   *exec.Cmd
+	in    io.WriteCloser
+	lines *bufio.Scanner
+	at    string
+}
+
+func startMeasured(t *testing.T, mode string) *measured {
+	t.Helper()
+	m := &measured{cmd: exec.Command(os.Args[0], "-test.run=^TestMeasure_ServerProcess$")}
+	m.cmd.Env = append(os.Environ(), "CONFAB_MEASURE="+mode)
+	var err error
+	if m.in, err = m.cmd.StdinPipe(); err != nil {
+		t.Fatal(err)
+	}
+	out, err := m.cmd.StdoutPipe()
+	if err == nil {
+		err = m.cmd.Start()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.lines = bufio.NewScanner(out)
+	m.lines.Scan()
+	m.at = strings.TrimPrefix(m.lines.Text(), "AT ")
+	t.Cleanup(m.stop)
+	return m
+}
+
+func (m *measured) stop() {
+	m.in.Close()
+	m.cmd.Wait()
+}
+
+// used returns the memory that the process has now, or once it has given back all
+// that it does not need, and its CPU so far.
+func (m *measured) used(how string) (kib float64, spent time.Duration) {
+	fmt.Fprintln(m.in, how)
+	m.lines.Scan()
+	var micros int64
+	fmt.Sscanf(m.lines.Text(), "USED %g %d", &kib, &micros)
+	return kib, time.Duration(micros) * time.Microsecond
+}
+
+// Devices that have proven themselves and follow a queue, over TLS, and hear
+// nothing. With CONFAB_LONG=1 only.
+func TestMeasure_IdleSubscribers(t *testing.T) {
+	long(t)
+	m := startMeasured(t, "concierge")
+	before, _ := m.used("collect")
+	closers := connectMany(t, m.at)
+	grown, _ := m.used("now")
+	_, spent := m.used("now")
+	time.Sleep(idleFor) // what is measured is that nothing happens
+	_, later := m.used("now")
+	after, _ := m.used("collect")
+	each := func(kib float64) float64 { return (kib - before) / idleConnections }
+	idle := float64((later - spent).Microseconds()) / idleFor.Seconds() / idleConnections
+	t.Logf("%d idle subscribers: %.1f KiB each, %.1f as the collector left it after all had connected; %.2f µs of CPU a second each",
+		idleConnections, each(after), each(grown), idle)
+	if each(after) > 25 {
+		t.Errorf("an idle subscriber takes %.1f KiB: 25 are the target", each(after))
+	}
+	if idle > 10 {
+		t.Errorf("an idle subscriber takes %.1f µs of CPU a second", idle)
+	}
+	for _, c := range closers {
+		c()
+	}
+}
+
+// Messages that are pushed, by the library and past it.
+func TestMeasure_Pushes(t *testing.T) {
+	long(t)
+	for _, mode := range []string{"gorilla", "own frames"} {
+		m := startMeasured(t, mode)
+		_, before := m.used("collect")
+		receivePushes(t, m.at)
+		_, after := m.used("now")
+		t.Logf("%-10s %5.2f µs for each message of 512 bytes", mode, float64((after-before).Nanoseconds())/1e3/pushes)
+	}
+}
+
+func long(t *testing.T) {
+	t.Helper()
 	if os.Getenv("CONFAB_LONG") == "" {
 		t.Skip("CONFAB_LONG=1 runs it")
-	}
-	for _, mode := range []string{"gorilla", "own frames over gorilla", "concierge"} {
-		cmd := exec.Command(os.Args[0], "-test.run=^TestMeasure_ServerProcess$")
-		cmd.Env = append(os.Environ(), "CONFAB_MEASURE="+mode, "GOGC=50")
-		in, err := cmd.StdinPipe()
-		if err != nil {
-			t.Fatal(err)
-		}
-		out, err := cmd.StdoutPipe()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
-		lines := bufio.NewScanner(out)
-		lines.Scan()
-		at := strings.TrimPrefix(lines.Text(), "AT ")
-		used := func() (kib, micros int) {
-			fmt.Fprintln(in)
-			lines.Scan()
-			fmt.Sscanf(lines.Text(), "USED %d %d", &kib, &micros)
-			return kib, micros
-		}
-		before, _ := used()
-		closers := connectMany(t, mode, at)
-		after, cpuBefore := used()
-		perConnection := float64(after-before) / idleConnections
-		t.Logf("%-24s %5.1f KiB for each idle connection", mode, perConnection)
-		if mode == "concierge" && perConnection > 32 {
-			t.Errorf("an idle connection takes %.1f KiB, 25 are the target and 32 the floor", perConnection)
-		}
-		if mode != "concierge" {
-			receivePushes(t, at)
-			_, cpuAfter := used()
-			t.Logf("%-24s %5.2f µs for each message of 512 bytes", mode, float64(cpuAfter-cpuBefore)/pushes)
-		}
-		for _, c := range closers {
-			c()
-		}
-		in.Close()
-		cmd.Wait()
 	}
 }
 
@@ -174,7 +220,8 @@ func receivePushes(t *testing.T, at string) {
 	}
 }
 
-func connectMany(t *testing.T, mode, at string) (closers []func()) {
+// connectMany makes idle connections to a concierge.
+func connectMany(t *testing.T, at string) (closers []func()) {
 	chain := fakechain.New(fakechain.Spec{})
 	harbor, alice := fakechain.NewActor("harbor", 3), fakechain.NewActor("alice", 1)
 	want := Service{Chain: chain.ID(), Account: harbor.ID, Generation: 1, Key: harbor.Server.Public()}
@@ -184,27 +231,20 @@ func connectMany(t *testing.T, mode, at string) (closers []func()) {
 	for range 8 {
 		wait.Go(func() {
 			for range idleConnections / 8 {
-				var closing func()
-				if mode != "concierge" {
-					c := dialBare(t, at)
-					closing = func() { c.Close() }
-				} else {
-					c, err := Dial(t.Context(), at, want, &Identity{Account: alice.ID, Device: alice.Device})
-					if err != nil {
-						t.Error(err)
-						return
-					}
-					q, err := c.CreateQueue(t.Context(), seed, stream.Settings{})
-					if err == nil {
-						_, err = c.Subscribe(t.Context(), q.ID, 0, nil)
-					}
-					if err != nil {
-						t.Error(err)
-					}
-					closing = func() { c.Close() }
+				c, err := Dial(t.Context(), at, want, &Identity{Account: alice.ID, Device: alice.Device})
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				q, err := c.CreateQueue(t.Context(), seed, stream.Settings{})
+				if err == nil {
+					_, err = c.Subscribe(t.Context(), q.ID, 0, nil)
+				}
+				if err != nil {
+					t.Error(err)
 				}
 				mu.Lock()
-				closers = append(closers, closing)
+				closers = append(closers, func() { c.Close() })
 				mu.Unlock()
 			}
 		})

@@ -51,7 +51,7 @@ type members struct {
 	grace   time.Duration
 	now     func() time.Time
 	logger  *slog.Logger
-	changed func(ctx context.Context, who standing) // the devices of an account are others
+	changed func(ctx context.Context, who standing) // the devices of an account are others, or it moved
 
 	mu       sync.Mutex
 	head     uint64
@@ -66,6 +66,7 @@ type standing struct {
 	deviceSeq  uint64
 	readers    []stream.Reader // its devices that may read
 	listed     bool            // it names this concierge now
+	height     uint64          // of the proof
 }
 
 // judgeDevice returns why a device may not act for an account, if it may not.
@@ -117,7 +118,14 @@ func (m *members) join(ctx context.Context, s *session) (standing, error) {
 	if err := judgeDevice(a.devices, s.device, m.now()); err != nil {
 		return standing{}, err
 	}
-	return standingOf(m.me, a.entry, a.devices, m.now()), nil
+	return a.standing(m), nil
+}
+
+// standing says how an account stands; a.mu is held.
+func (a *member) standing(m *members) standing {
+	s := standingOf(m.me, a.entry, a.devices, m.now())
+	s.height = a.height
+	return s
 }
 
 // leave forgets a session, and the account with its last one.
@@ -214,7 +222,7 @@ func (m *members) review(ctx context.Context, id namesvc.AccountID, head uint64,
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	seq := a.devices.Seq
+	before := a.standing(m)
 	var why error
 	if a.height < head && answers {
 		if err := m.ask(ctx, a, id); proven(err) {
@@ -239,8 +247,11 @@ func (m *members) review(ctx context.Context, id namesvc.AccountID, head uint64,
 			s.end(err)
 		}
 	}
-	if a.height > 0 && a.devices.Seq != seq && m.changed != nil {
-		m.changed(ctx, standingOf(m.me, a.entry, a.devices, m.now()))
+	if a.height == 0 || m.changed == nil {
+		return
+	}
+	if now := a.standing(m); now.deviceSeq != before.deviceSeq || now.listed != before.listed {
+		m.changed(ctx, now)
 	}
 }
 

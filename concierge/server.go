@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
+	"errors"
 	"io"
 	"log/slog"
 	"net/http"
@@ -15,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/confab-chat/confab/concierge/blob"
 	"github.com/confab-chat/confab/namesvc"
 	"github.com/confab-chat/confab/namesvc/key"
 	"github.com/confab-chat/confab/namesvc/wire"
@@ -34,9 +36,20 @@ type Options struct {
 	// have the same.
 	Issue  [16]byte
 	Limits Limits
+	// Media keeps files, and stays open when the server is closed; nil: none are
+	// kept.
+	Media *blob.Store
+	// Sources are whom the gateway to the chain asks, base URLs of the query API;
+	// none: there is no gateway.
+	Sources []string
+	// Local lets the concierge reach others on this machine and in private
+	// networks, whose URLs anybody may write into an entry: for trying things out.
+	Local  bool
 	Logger *slog.Logger     // nil discards
 	Now    func() time.Time // nil for time.Now
 	Rand   io.Reader        // nil for crypto/rand
+
+	pause func(failures int) time.Duration // of tests
 }
 
 // A Server is a concierge: connections, one-shot requests, and what it keeps.
@@ -59,8 +72,12 @@ type Server struct {
 	strangers *buckets // of each network: work to be checked
 	figures   *figures
 	registry  *prometheus.Registry
+	forwards  *forwards
+	tokens    *tokens
+	reach     dialer        // connects to other services
 	checking  chan struct{} // room for checks of work
 	meeting   chan struct{} // room for handshakes
+	extras
 
 	ctx     context.Context // ends with Close
 	cancel  context.CancelFunc
@@ -88,11 +105,15 @@ func New(o Options) (*Server, error) {
 	}
 	o.Service.Key = o.Key.Public()
 	limits := o.Limits.filled()
+	more, err := newExtras(o)
+	if err != nil {
+		return nil, err
+	}
 	s := &Server{
-		me: o.Service, signer: newSigner(o.Key), store: o.Store, issue: o.Issue, limits: limits, logger: o.Logger, now: o.Now, rand: o.Rand,
+		extras: more, me: o.Service, signer: newSigner(o.Key), store: o.Store, issue: o.Issue, limits: limits, logger: o.Logger, now: o.Now, rand: o.Rand,
 		strangers: newBuckets(strangerRate, strangerBurst),
 		upgrader:  newUpgrader(), queueRate: newBuckets(limits.QueueRate, limits.QueueBurst), registry: prometheus.NewRegistry(),
-		checking: make(chan struct{}, checkers), meeting: make(chan struct{}, maxHandshakes), from: map[netip.Prefix]int{},
+		reach: reach(o.Local), checking: make(chan struct{}, checkers), meeting: make(chan struct{}, maxHandshakes), from: map[netip.Prefix]int{},
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.frames = frame.NewServer(mail{o.Store, s}, frame.Options{Logger: o.Logger, Sign: func(m []byte) []byte {
@@ -104,16 +125,30 @@ func New(o Options) (*Server, error) {
 		chain: o.Chain, me: o.Service, grace: limits.Grace, now: o.Now, logger: o.Logger,
 		accounts: map[namesvc.AccountID]*member{}, changed: s.devicesChanged,
 	}
+	if s.forwards, err = newForwards(s, o.pause); err != nil {
+		s.cancel()
+		return nil, errors.Join(err, s.frames.Close(context.Background()))
+	}
+	s.tokens = newTokens(s)
+	s.running.Go(s.tokens.watch)
 	s.running.Go(func() { s.members.watch(s.ctx) })
+	if s.media != nil {
+		s.running.Go(func() { s.sweep(s.ctx) })
+	}
 	return s, nil
 }
 
-// devicesChanged makes the queues of an account wait for its new devices.
+// devicesChanged makes the queues of an account wait for its new devices, and
+// closes or opens them when it has moved.
 func (s *Server) devicesChanged(ctx context.Context, who standing) {
 	o := OwnerOf(who.account, who.generation)
 	defer s.hold(o)()
-	if _, err := settle(ctx, s.store, o, s.shelf(o), who); err != nil && wire.CodeOf(err) != wire.NotFound {
-		s.logger.Warn("queues still wait for former devices; the next connection tries again", "owner", o, "error", err)
+	_, err := settle(ctx, s.store, o, s.shelf(o), who)
+	if err == nil {
+		err = s.forwards.stands(ctx, o, who)
+	}
+	if err != nil && wire.CodeOf(err) != wire.NotFound {
+		s.logger.Warn("what is kept for an account is not as the chain has it; the next connection tries again", "owner", o, "error", err)
 	}
 }
 
@@ -147,6 +182,7 @@ func (s *Server) Close(ctx context.Context) error {
 	s.mu.Unlock()
 	err := s.frames.Close(ctx)
 	s.cancel()
+	s.forwards.close()
 	s.running.Wait()
 	return err
 }
@@ -199,6 +235,11 @@ func (s *Server) enter(host string) (leave func(), err error) {
 
 // socket serves GET /v1/socket.
 func (s *Server) socket(w http.ResponseWriter, r *http.Request) {
+	s.accept(w, r, func(ctx context.Context, conn *socket, c *session) { s.serve(ctx, conn, c) })
+}
+
+// accept does the handshake of a connection and has it served.
+func (s *Server) accept(w http.ResponseWriter, r *http.Request, serve func(context.Context, *socket, *session)) {
 	leave, err := s.enter(remoteHost(r))
 	if err != nil {
 		s.fail(w, r, err)
@@ -228,7 +269,7 @@ func (s *Server) socket(w http.ResponseWriter, r *http.Request) {
 	// handshakes ends here with its large one.
 	go func() {
 		defer leave()
-		s.serve(ctx, conn, session)
+		serve(ctx, conn, session)
 	}()
 }
 

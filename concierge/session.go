@@ -75,7 +75,7 @@ func (c *session) May(a frame.Action, id stream.ID) error {
 const lookCost = 10
 
 func (c *session) owns(id stream.ID) bool {
-	return id == c.owner.Knocks() || slices.ContainsFunc(c.record.Queues, func(q Queue) bool { return q.ID == id })
+	return id == c.owner.Knocks() || id == c.owner.Vault() || slices.ContainsFunc(c.record.Queues, func(q Queue) bool { return q.ID == id })
 }
 
 // Reader implements frame.Authority.
@@ -97,6 +97,14 @@ func (m mail) Submit(id stream.ID, msg stream.Message, done func(stream.Receipt,
 		m.server.figures.refused.WithLabelValues("queue").Inc()
 		done(stream.Receipt{}, errQueueRate)
 		return
+	}
+	lane, err := m.server.forwards.admit(q)
+	if err != nil {
+		done(stream.Receipt{}, err)
+		return
+	}
+	if lane != nil {
+		done = lane.appending(done)
 	}
 	m.Store.Submit(q, msg, func(r stream.Receipt, err error) {
 		switch {
@@ -133,6 +141,9 @@ func (s *Server) open(ctx context.Context, who caller, network [32]byte) (*sessi
 		c.owner, c.listed = OwnerOf(stand.account, stand.generation), stand.listed
 		release := s.hold(c.owner)
 		c.record, err = settle(ctx, s.store, c.owner, s.shelf(c.owner), stand)
+		if err == nil {
+			err = s.forwards.stands(ctx, c.owner, stand)
+		}
 		release()
 		if errors.Is(err, stream.ErrNotFound) {
 			err = wire.Errorf(wire.Unauthorized, "the account does not name this concierge: run confab concierge switch first")

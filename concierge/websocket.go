@@ -1,6 +1,7 @@
 package concierge
 
 import (
+	"bufio"
 	"crypto/rand"
 	"crypto/tls"
 	"encoding/binary"
@@ -9,6 +10,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -18,8 +20,8 @@ import (
 )
 
 const (
-	// socketBuffer is the read buffer of one connection: a short frame, since
-	// most connections are idle most of the time.
+	// socketBuffer is the read buffer of one connection without TLS, and of one in
+	// its handshake: a short frame, since most connections are idle most of the time.
 	socketBuffer = 512
 	// keepBuffer is the largest read buffer that a connection keeps while it waits.
 	keepBuffer = 1 << 10
@@ -27,8 +29,6 @@ const (
 	packetSize = 64 << 10
 	// writeTime is how long the other end may take nothing.
 	writeTime = 30 * time.Second
-	// opBinary begins a whole binary message (RFC 6455 §5.2).
-	opBinary = 0x82
 )
 
 // newUpgrader returns what makes a WebSocket of an HTTP request. Requests from
@@ -42,20 +42,30 @@ func newUpgrader() *websocket.Upgrader {
 	}
 }
 
-// socket is a frame.Conn over a WebSocket: a frame is a binary message. Several
-// goroutines may write.
+// socket is a frame.Conn over a WebSocket: a frame is a binary message. The library
+// does the handshake in HTTP and no more: it keeps buffers for every connection and
+// looks at every byte, and nearly all connections are idle. Several goroutines may
+// write.
 type socket struct {
-	ws     *websocket.Conn
 	raw    net.Conn
-	masked bool // a client's frames are (RFC 6455 §5.3)
+	in     io.Reader // raw, unless that has no buffer of its own
+	masked bool      // a client's frames are (RFC 6455 §5.3), and a server's are not
+	header [maxHeader]byte
 	frame  []byte
 
 	mu      sync.Mutex // one packet after the other
 	packets *sync.Pool // of *[]byte, shared by all sockets of a server
 }
 
+// newSocket takes a connection over from the library. The client speaks first in
+// what follows, so there is nothing yet that the library might have read.
 func newSocket(ws *websocket.Conn, client bool, packets *sync.Pool) *socket {
-	return &socket{ws: ws, raw: ws.NetConn(), masked: client, packets: packets}
+	raw := ws.NetConn()
+	s := &socket{raw: raw, in: raw, masked: client, packets: packets}
+	if _, ok := raw.(*tls.Conn); !ok { // TLS hands out parts of the record that it has
+		s.in = bufio.NewReaderSize(raw, socketBuffer)
+	}
+	return s
 }
 
 // ReadFrame implements frame.Conn.
@@ -63,44 +73,186 @@ func (s *socket) ReadFrame(limit int) ([]byte, error) {
 	if cap(s.frame) > keepBuffer {
 		s.frame = nil
 	}
-	s.ws.SetReadLimit(int64(limit)) // refuses by the length that a message announces
-	kind, r, err := s.ws.NextReader()
-	if err != nil {
-		return nil, ended(err)
-	}
-	if kind != websocket.BinaryMessage {
-		return nil, wire.Errorf(wire.Invalid, "read frame: the message is text: frames are binary")
-	}
 	s.frame = s.frame[:0]
-	for {
-		if len(s.frame) == cap(s.frame) {
-			s.frame = append(s.frame, 0)[:len(s.frame)] // grows with what came, not with what was announced
+	for begun := false; ; {
+		p, err := s.readHeader()
+		if err != nil {
+			return nil, ended(err, begun)
 		}
-		n, err := r.Read(s.frame[len(s.frame):cap(s.frame)])
-		s.frame = s.frame[:len(s.frame)+n]
-		if errors.Is(err, io.EOF) {
+		if p.control() {
+			if err := s.control(p); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		switch {
+		case p.op == opText:
+			return nil, wire.Errorf(wire.Invalid, "read frame: the message is text: frames are binary")
+		case p.op != opBinary && p.op != opContinued:
+			return nil, wire.Errorf(wire.Invalid, "read frame: message of unknown kind %d", p.op)
+		case (p.op == opContinued) != begun:
+			return nil, wire.Errorf(wire.Invalid, "read frame: parts of messages come in disorder")
+		case p.size > uint64(limit-len(s.frame)):
+			return nil, wire.Errorf(wire.Invalid, "read frame: it is too large")
+		}
+		if err := s.readBody(p); err != nil {
+			return nil, ended(err, true)
+		}
+		if p.final {
 			return s.frame, nil
 		}
-		if err != nil {
-			return nil, ended(err)
-		}
+		begun = true
 	}
 }
 
-// ended returns io.EOF for a connection that the other end has closed in order.
-func ended(err error) error {
-	if websocket.IsCloseError(err, websocket.CloseNormalClosure, websocket.CloseGoingAway, websocket.CloseNoStatusReceived) {
+// The kinds of parts of messages (RFC 6455 §5.2), and the bits beside them.
+const (
+	opContinued = 0
+	opText      = 1
+	opBinary    = 2
+	opClose     = 8
+	opPing      = 9
+	opPong      = 10
+
+	bitFinal  = 0x80
+	bitMasked = 0x80
+	// maxHeader is two bytes, eight of length and a mask.
+	maxHeader = 2 + 8 + 4
+	// maxControl is the most bytes of a ping, a pong or a close.
+	maxControl = 125
+)
+
+// part is what a header says.
+type part struct {
+	op    byte
+	final bool
+	size  uint64
+	mask  [4]byte
+}
+
+func (p part) control() bool { return p.op >= opClose }
+
+// readHeader reads a header, in one piece if its body is short.
+func (s *socket) readHeader() (p part, err error) {
+	least := 2
+	if !s.masked { // what a client sends has a mask
+		least += len(p.mask)
+	}
+	h := s.header[:least]
+	if _, err := io.ReadFull(s.in, h); err != nil {
+		return p, err
+	}
+	p.op, p.final, p.size = h[0]&0x0f, h[0]&bitFinal != 0, uint64(h[1]&^bitMasked)
+	if h[0]&0x70 != 0 || (h[1]&bitMasked != 0) == s.masked {
+		return p, wire.Errorf(wire.Invalid, "read frame: what comes is no WebSocket message, or from the wrong end")
+	}
+	long := 0
+	switch p.size {
+	case 126:
+		long = 2
+	case 127:
+		long = 8
+	}
+	if long > 0 {
+		h = s.header[:least+long]
+		if _, err := io.ReadFull(s.in, h[least:]); err != nil {
+			return p, noEnd(err)
+		}
+		p.size = uint64(binary.BigEndian.Uint16(h[2:]))
+		if long == 8 {
+			p.size = binary.BigEndian.Uint64(h[2:])
+		}
+	}
+	copy(p.mask[:], h[2+long:]) // none from a server
+	return p, nil
+}
+
+// readBody appends a body to the frame. Room for it grows with what came, not with
+// what was announced.
+func (s *socket) readBody(p part) error {
+	from := len(s.frame)
+	for left := p.size; left > 0; {
+		n := int(min(left, uint64(max(keepBuffer, len(s.frame)))))
+		s.frame = slices.Grow(s.frame, n)
+		at := len(s.frame)
+		s.frame = s.frame[:at+n]
+		if _, err := io.ReadFull(s.in, s.frame[at:]); err != nil {
+			return noEnd(err)
+		}
+		left -= uint64(n)
+	}
+	if !s.masked {
+		mask(s.frame[from:], p.mask)
+	}
+	return nil
+}
+
+// control answers what comes between messages.
+func (s *socket) control(p part) error {
+	if p.size > maxControl || !p.final {
+		return wire.Errorf(wire.Invalid, "read frame: a control message is too large")
+	}
+	var room [maxControl]byte
+	body := room[:p.size]
+	if _, err := io.ReadFull(s.in, body); err != nil {
+		return ended(noEnd(err), true)
+	}
+	if !s.masked {
+		mask(body, p.mask)
+	}
+	switch p.op {
+	case opPing:
+		return s.say(opPong, body)
+	case opPong:
+		return nil
+	case opClose:
+		s.say(opClose, body[:min(len(body), 2)]) // the code; it is polite
 		return io.EOF
 	}
-	if errors.Is(err, websocket.ErrReadLimit) {
-		return wire.Errorf(wire.Invalid, "read frame: it is too large")
+	return wire.Errorf(wire.Invalid, "read frame: message of unknown kind %d", p.op)
+}
+
+// say writes a control message.
+func (s *socket) say(op byte, body []byte) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.write(s.add(nil, op, body))
+}
+
+// noEnd is for errors in the middle of something.
+func noEnd(err error) error {
+	if errors.Is(err, io.EOF) {
+		return io.ErrUnexpectedEOF
+	}
+	return err
+}
+
+// ended returns io.EOF for a connection that the other end has closed between two
+// messages.
+func ended(err error, begun bool) error {
+	if begun {
+		err = noEnd(err)
+	}
+	if err == io.EOF || wire.CodeOf(err) == wire.Invalid {
+		return err
 	}
 	return fmt.Errorf("read frame: %w", err)
 }
 
-// WriteFrames implements frame.Conn. Each write below holds whole messages, or
-// the beginning of one whose rest follows, under one lock, so that answers of the
-// library's own (pongs) fall between.
+// mask masks or unmasks b (RFC 6455 §5.3).
+func mask(b []byte, key [4]byte) {
+	k := uint64(binary.LittleEndian.Uint32(key[:]))
+	k |= k << 32
+	for ; len(b) >= 8; b = b[8:] {
+		binary.LittleEndian.PutUint64(b, binary.LittleEndian.Uint64(b)^k)
+	}
+	for i := range b {
+		b[i] ^= key[i&3]
+	}
+}
+
+// WriteFrames implements frame.Conn. Each write below holds whole messages, under
+// one lock, so that answers to pings fall between.
 func (s *socket) WriteFrames(frames [][]byte) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -120,7 +272,7 @@ func (s *socket) WriteFrames(frames [][]byte) error {
 			}
 			packet = packet[:0]
 		}
-		packet = s.add(packet, f)
+		packet = s.add(packet, opBinary, f)
 	}
 	return s.write(packet)
 }
@@ -133,21 +285,21 @@ func (s *socket) write(b []byte) error {
 	return nil
 }
 
-// add appends a message that holds f (RFC 6455 §5.2).
-func (s *socket) add(b, f []byte) []byte {
-	var mask byte
+// add appends a whole message that holds f (RFC 6455 §5.2).
+func (s *socket) add(b []byte, op byte, f []byte) []byte {
+	var masked byte
 	if s.masked {
-		mask = 0x80
+		masked = bitMasked
 	}
-	b = append(b, opBinary)
+	b = append(b, bitFinal|op)
 	switch n := len(f); {
 	case n < 126:
-		b = append(b, mask|byte(n))
+		b = append(b, masked|byte(n))
 	case n <= 0xffff:
-		b = append(b, mask|126)
+		b = append(b, masked|126)
 		b = binary.BigEndian.AppendUint16(b, uint16(n))
 	default:
-		b = append(b, mask|127)
+		b = append(b, masked|127)
 		b = binary.BigEndian.AppendUint64(b, uint64(n))
 	}
 	if !s.masked {
@@ -156,9 +308,8 @@ func (s *socket) add(b, f []byte) []byte {
 	var k [4]byte
 	rand.Read(k[:])
 	b = append(b, k[:]...)
-	for i, c := range f {
-		b = append(b, c^k[i&3])
-	}
+	b = append(b, f...)
+	mask(b[len(b)-len(f):], k)
 	return b
 }
 

@@ -31,6 +31,7 @@ type world struct {
 	log                *logBuffer
 	blind              atomic.Bool // the chain does not answer
 	late               atomic.Int64
+	pause              func(failures int) time.Duration
 }
 
 type logBuffer struct {
@@ -109,12 +110,23 @@ func (w *world) newServer(limits Limits, as *fakechain.Actor) *Server {
 
 func (w *world) newServerOn(store stream.Store, issue [16]byte, limits Limits, as *fakechain.Actor) *Server {
 	w.Helper()
+	return w.serverFor(w.service(), issue, as, store, limits)
+}
+
+// serverOf starts another concierge.
+func (w *world) serverOf(me Service, as *fakechain.Actor, store stream.Store, limits Limits) *Server {
+	w.Helper()
+	return w.serverFor(me, [16]byte{}, as, store, limits)
+}
+
+func (w *world) serverFor(me Service, issue [16]byte, as *fakechain.Actor, store stream.Store, limits Limits) *Server {
+	w.Helper()
 	chain, err := lightclient.New(lightclient.Config{
 		Pin: w.Pin(1), Sources: []lightclient.Source{source{fakechain.Node{Chain: w.Chain, Label: "node"}, w}}, Now: w.now,
 	})
 	w.must(err)
 	s, err := New(Options{
-		Service: w.service(), Key: as.Server, Chain: chain, Store: store, Issue: issue, Limits: limits, Now: w.now,
+		Service: me, Key: as.Server, Chain: chain, Store: store, Issue: issue, Limits: limits, Now: w.now, Local: true, pause: w.pause,
 		Logger: slog.New(slog.NewTextHandler(w.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	})
 	w.must(err)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
+	"net/url"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -21,14 +22,19 @@ import (
 
 // Config is a concierge's configuration, the file concierge.toml in its folder.
 type Config struct {
-	Handle  string  `toml:"handle"`
-	Listen  string  `toml:"listen"`
-	TLS     TLS     `toml:"tls"`
-	Chain   Chain   `toml:"chain"`
-	Store   Store   `toml:"store"`
-	Limits  Limits  `toml:"limits"`
-	Metrics Metrics `toml:"metrics"`
-	Log     Log     `toml:"log"`
+	Handle  string   `toml:"handle"`
+	URLs    []string `toml:"urls"`
+	Listen  string   `toml:"listen"`
+	TLS     TLS      `toml:"tls"`
+	Chain   Chain    `toml:"chain"`
+	Store   Store    `toml:"store"`
+	Limits  Limits   `toml:"limits"`
+	Media   Media    `toml:"media"`
+	Vault   Vault    `toml:"vault"`
+	Proxy   Proxy    `toml:"proxy"`
+	Gateway Gateway  `toml:"gateway"`
+	Metrics Metrics  `toml:"metrics"`
+	Log     Log      `toml:"log"`
 }
 
 // TLS says how the listener is secured.
@@ -38,6 +44,7 @@ type TLS struct {
 	Key         string   `toml:"key"`
 	Domains     []string `toml:"domains"`
 	Email       string   `toml:"email"`
+	Directory   string   `toml:"directory"`
 }
 
 // Chain says what the names are verified by and whom to ask.
@@ -62,6 +69,8 @@ type Limits struct {
 	Connections  int      `toml:"connections"`
 	PerNetwork   int      `toml:"connections_per_network"`
 	WorkBits     int      `toml:"work_bits"`
+	Tokens       int      `toml:"tokens_per_account"`
+	IssuerTokens int      `toml:"tokens_per_issuer"`
 	Grace        Duration `toml:"grace"`
 }
 
@@ -96,14 +105,17 @@ const (
 // DefaultConfig returns the configuration of a concierge on this machine.
 func DefaultConfig() Config {
 	l := concierge.DefaultLimits()
-	return Config{
+	c := Config{
 		Listen: "127.0.0.1:7781", TLS: TLS{Mode: Plain}, Store: Store{Prefix: "confab"},
 		Limits: Limits{
 			QueueEntries: l.QueueEntries, QueueBytes: l.QueueBytes, QueueTTL: Duration(l.QueueTTL), AccountBytes: l.AccountBytes,
 			Connections: l.Connections, PerNetwork: l.PrefixConnections, WorkBits: l.WorkBits, Grace: Duration(l.Grace),
+			Tokens: l.Tokens, IssuerTokens: l.IssuerTokens,
 		},
 		Log: Log{Level: "info", Format: "text"},
 	}
+	c.defaultExtras(l)
+	return c
 }
 
 // template is the file that Init writes, with every key and why one would
@@ -111,8 +123,11 @@ func DefaultConfig() Config {
 const template = `# A confab concierge. Every key is here; strict: a key that is unknown is an error.
 
 # The handle of the service that this concierge is. Its entry on the chain must
-# have the role concierge and the server key that confab-concierge status prints.
+# have the role concierge, the server key that confab-concierge status prints, and
+# these URLs, at which clients find this listener; without any, they are not
+# compared. confab-concierge register makes the entry say what this file says.
 handle = %q
+urls = [%s]
 # Where clients connect, "host:port". Anything but loopback needs TLS.
 listen = %q
 
@@ -126,6 +141,9 @@ certificate = %q
 key = %q
 domains = [%s]
 email = %q
+# Another authority's ACME directory, like "https://acme.example/directory"; empty
+# for that of Let's Encrypt.
+directory = %q
 
 [chain]
 # What names are verified by: a pin, "chain:height:hash", from somebody you
@@ -155,6 +173,11 @@ connections_per_network = %d
 # What a stranger's knock costs him: 2^work_bits evaluations of Argon2id with 1
 # MiB. 11 is about a second.
 work_bits = %d
+# Or a token, which his concierge gives him: how many one account of yours gets in
+# a day, and how many of users of one other concierge are taken in a day; -1 for
+# none. Nobody learns whose token it was.
+tokens_per_account = %d
+tokens_per_issuer = %d
 # How long connections stay while the chain cannot be asked. A stolen device
 # stays that long if its thief cuts the concierge off.
 grace = %q
@@ -174,10 +197,10 @@ format = %q
 // Encode returns the configuration as a commented file.
 func (c Config) Encode() []byte {
 	l := c.Limits
-	return fmt.Appendf(nil, template, c.Handle, c.Listen, c.TLS.Mode, c.TLS.Certificate, c.TLS.Key, quoted(c.TLS.Domains), c.TLS.Email,
+	return c.encodeExtras(fmt.Appendf(nil, template, c.Handle, quoted(c.URLs), c.Listen, c.TLS.Mode, c.TLS.Certificate, c.TLS.Key, quoted(c.TLS.Domains), c.TLS.Email, c.TLS.Directory,
 		c.Chain.Pin, quoted(c.Chain.Sources), c.Store.Redis, c.Store.Prefix, c.Store.Replicas,
-		l.QueueEntries, l.QueueBytes, time.Duration(l.QueueTTL).String(), l.AccountBytes, l.Connections, l.PerNetwork, l.WorkBits,
-		time.Duration(l.Grace).String(), c.Metrics.Listen, c.Log.Level, c.Log.Format)
+		l.QueueEntries, l.QueueBytes, time.Duration(l.QueueTTL).String(), l.AccountBytes, l.Connections, l.PerNetwork, l.WorkBits, l.Tokens, l.IssuerTokens,
+		time.Duration(l.Grace).String(), c.Metrics.Listen, c.Log.Level, c.Log.Format))
 }
 
 func quoted(list []string) string {
@@ -214,6 +237,15 @@ func (c Config) Check() error {
 	if _, err := namesvc.ParseHandle(c.Handle); err != nil {
 		return wire.Errorf(wire.Invalid, "handle is %.40q: %w", c.Handle, err)
 	}
+	if len(c.URLs) > namesvc.MaxURLs {
+		return wire.Errorf(wire.Invalid, "urls has %d of them: an entry takes %d", len(c.URLs), namesvc.MaxURLs)
+	}
+	for _, each := range c.URLs { // the law of names looks closer
+		u, err := url.Parse(each)
+		if err != nil || u.Host == "" || u.User != nil || u.Scheme != "https" && u.Scheme != "http" {
+			return wire.Errorf(wire.Invalid, "urls has %.100q: it must be like https://harbor.example", each)
+		}
+	}
 	if !address(c.Listen) {
 		return wire.Errorf(wire.Invalid, "listen is %q: it must be host:port", c.Listen)
 	}
@@ -242,8 +274,13 @@ func (c Config) Check() error {
 		return wire.Errorf(wire.Invalid, "limits.queue_ttl is %v: it must be 1h or more", time.Duration(l.QueueTTL))
 	case l.WorkBits < 1 || l.WorkBits > 18:
 		return wire.Errorf(wire.Invalid, "limits.work_bits is %d: it must be from 1 to 18; clients do no more", l.WorkBits)
+	case l.Tokens < -1 || l.Tokens == 0 || l.IssuerTokens < -1 || l.IssuerTokens == 0:
+		return wire.Errorf(wire.Invalid, "limits.tokens_per_account and tokens_per_issuer must be above 0, or -1 for none")
 	case time.Duration(l.Grace) < time.Minute:
 		return wire.Errorf(wire.Invalid, "limits.grace is %v: it must be 1m or more", time.Duration(l.Grace))
+	}
+	if err := c.checkExtras(); err != nil {
+		return err
 	}
 	_, err := newLogger(nil, c.Log)
 	return err
@@ -265,6 +302,9 @@ func (c Config) checkTLS() error {
 		if len(c.TLS.Domains) == 0 {
 			return wire.Errorf(wire.Invalid, "tls.mode is acme: tls.domains must name at least one domain that leads here")
 		}
+		if u, err := url.Parse(c.TLS.Directory); c.TLS.Directory != "" && (err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http") {
+			return wire.Errorf(wire.Invalid, "tls.directory is %.100q: it must be the URL of an ACME directory", c.TLS.Directory)
+		}
 	default:
 		return wire.Errorf(wire.Invalid, "tls.mode is %q: it must be plain, files or acme", c.TLS.Mode)
 	}
@@ -275,6 +315,7 @@ func (l Limits) limits() concierge.Limits {
 	return concierge.Limits{
 		QueueEntries: l.QueueEntries, QueueBytes: l.QueueBytes, QueueTTL: time.Duration(l.QueueTTL), AccountBytes: l.AccountBytes,
 		Connections: l.Connections, PrefixConnections: l.PerNetwork, WorkBits: l.WorkBits, Grace: time.Duration(l.Grace),
+		Tokens: l.Tokens, IssuerTokens: l.IssuerTokens,
 	}
 }
 

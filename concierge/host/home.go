@@ -27,6 +27,7 @@ const (
 	lockFile    = "lock"
 	adminSocket = "admin.sock"
 	storeDir    = "store"
+	mediaDir    = "media"
 	trustDir    = "trust"
 	acmeDir     = "acme"
 )
@@ -69,8 +70,9 @@ func ServerKey(home string) (key.Public, error) {
 	return k.Public(), nil
 }
 
-func loadKey(home string) (key.Server, error) {
-	path := filepath.Join(home, keyFile)
+func loadKey(home string) (key.Server, error) { return readKey(filepath.Join(home, keyFile)) }
+
+func readKey(path string) (key.Server, error) {
 	b, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return key.Server{}, wire.Errorf(wire.NotFound, "%s does not exist: run confab-concierge init first, or restore it from a backup made with --keys", path)

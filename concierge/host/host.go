@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -89,8 +90,14 @@ func Open(ctx context.Context, home string, c Config, logger *slog.Logger) (_ *H
 			return nil, err
 		}
 	}
+	files, err := h.openMedia()
+	if err != nil {
+		return nil, err
+	}
 	h.server, err = concierge.New(concierge.Options{
-		Service: me, Key: k, Chain: chain, Store: h.store, Issue: packages, Limits: c.Limits.limits(), Logger: logger,
+		Media: files, Sources: h.sources(),
+		Service: me, Key: k, Chain: chain, Store: h.store, Issue: packages, Limits: c.limits(), Logger: logger,
+		Local: c.TLS.Mode == Plain, // then it is on loopback itself
 	})
 	if err != nil {
 		return nil, err
@@ -124,20 +131,37 @@ func resolve(ctx context.Context, home string, c Config, chain *lightclient.Clie
 	defer cancel()
 	r, err := chain.Resolve(ctx, handle, 0)
 	if wire.CodeOf(err) == wire.NotFound {
-		return concierge.Service{}, wire.Errorf(wire.NotFound, "%w: register it as a service with the role concierge and the server key %v; confab-concierge init says how", err, k.Public())
+		return concierge.Service{}, wire.Errorf(wire.NotFound, "%w: put this concierge on the chain with: confab-concierge register --home %s", err, home)
 	}
 	if err != nil {
 		return concierge.Service{}, err
+	}
+	if why := differs(r.Entry.Records.Service, c, k.Public()); why != "" {
+		return concierge.Service{}, wire.Errorf(wire.Conflict, "the entry of %v %s; make it say what this folder says with: confab-concierge register --home %s", handle, why, home)
 	}
 	me, err := concierge.ServiceOf(chain.Pin().ChainID, r.Entry)
 	if err != nil {
 		return me, err
 	}
-	if me.Key != k.Public() {
-		return me, wire.Errorf(wire.Conflict, "the entry of %v has the server key %v, and this folder's is %v: change the entry with confab handle set-service --server-key, or restore the key", handle, me.Key, k.Public())
-	}
 	return me, pinAccount(home, handle, me.Account)
 }
+
+// differs says in what an entry is not this concierge's, if it is not.
+func differs(e *namesvc.Endpoint, c Config, k key.Public) string {
+	switch {
+	case e == nil || e.Roles&namesvc.RoleConcierge == 0:
+		return "says nothing of a concierge"
+	case e.Key != k:
+		return fmt.Sprintf("has the server key %v, and this folder's is %v (if that was lost, restore it)", e.Key, k)
+	case len(c.URLs) > 0 && !slices.Equal(e.URLs, c.URLs):
+		return fmt.Sprintf("has the URLs %v, and the configuration has %v", e.URLs, c.URLs)
+	}
+	return ""
+}
+
+// Same reports whether an entry's endpoint is that of this concierge, so that Open
+// would take it.
+func Same(e *namesvc.Endpoint, c Config, k key.Public) bool { return differs(e, c, k) == "" }
 
 func (h *Host) openStore(ctx context.Context) error {
 	if url := h.config.Store.Redis; url != "" {
@@ -211,6 +235,9 @@ func (h *Host) tls() (*tls.Config, error) {
 		m := &autocert.Manager{
 			Prompt: autocert.AcceptTOS, Cache: autocert.DirCache(filepath.Join(h.home, acmeDir)),
 			HostPolicy: autocert.HostWhitelist(h.config.TLS.Domains...), Email: h.config.TLS.Email,
+		}
+		if at := h.config.TLS.Directory; at != "" {
+			m.Client = &acme.Client{DirectoryURL: at}
 		}
 		c.GetCertificate = m.GetCertificate
 		c.NextProtos = append(c.NextProtos, acme.ALPNProto)

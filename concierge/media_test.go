@@ -1,0 +1,853 @@
+package concierge
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/iotest"
+	"time"
+
+	"github.com/confab-chat/confab/concierge/blob"
+	"github.com/confab-chat/confab/internal/fakechain"
+	"github.com/confab-chat/confab/lightclient"
+	"github.com/confab-chat/confab/namesvc"
+	"github.com/confab-chat/confab/namesvc/key"
+	"github.com/confab-chat/confab/namesvc/wire"
+	"github.com/confab-chat/confab/stream"
+	"github.com/confab-chat/confab/stream/chunk"
+	"github.com/confab-chat/confab/talk/media"
+)
+
+// depot is a world whose concierge also keeps files.
+type depot struct {
+	*world
+	dir  string
+	blob *blob.Store
+}
+
+func newDepot(t *testing.T, limits Limits, changes ...func(*Options)) *depot {
+	t.Helper()
+	d := &depot{world: newWorld(t, limits), dir: t.TempDir()}
+	old := d.server
+	var err error
+	d.blob, err = blob.Open(d.dir, 0)
+	d.must(err)
+	d.server = d.extra(limits, d.blob, changes...)
+	ts := httptest.NewUnstartedServer(d.server.Handler())
+	ts.EnableHTTP2 = false
+	ts.StartTLS()
+	d.url = ts.URL
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		d.server.Close(ctx)
+		ts.Close()
+		d.server = old
+	})
+	return d
+}
+
+// extra makes another server of the same store.
+func (d *depot) extra(limits Limits, files *blob.Store, changes ...func(*Options)) *Server {
+	d.Helper()
+	chain, err := lightclient.New(lightclient.Config{
+		Pin: d.Pin(1), Sources: []lightclient.Source{source{fakechain.Node{Chain: d.Chain, Label: "node"}, d.world}}, Now: d.now,
+	})
+	d.must(err)
+	o := Options{
+		Service: d.service(), Key: d.harbor.Server, Chain: chain, Store: d.store, Limits: limits, Now: d.now, Local: true, Media: files,
+		Logger: slog.New(slog.NewTextHandler(d.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+	}
+	for _, change := range changes {
+		change(&o)
+	}
+	s, err := New(o)
+	d.must(err)
+	return s
+}
+
+func random(n int) []byte {
+	b := make([]byte, n)
+	rand.Read(b)
+	return b
+}
+
+func contentID(b []byte) chunk.ID {
+	var tree chunk.Tree
+	tree.Write(b)
+	id, _, _ := tree.Sum()
+	return id
+}
+
+// keep uploads b for a client.
+func (d *depot) keep(c *Client, b []byte, change ...func(*Upload)) (chunk.ID, error) {
+	u := Upload{ID: contentID(b), Size: uint64(len(b))}
+	for _, f := range change {
+		f(&u)
+	}
+	_, err := c.Upload(d.Context(), u, bytes.NewReader(b))
+	return u.ID, err
+}
+
+// files returns how many files the depot has on disk, pins and rests included.
+func (d *depot) files() (n int) {
+	filepath.WalkDir(d.dir, func(_ string, e fs.DirEntry, _ error) error {
+		if !e.IsDir() && e.Name() != "lock" {
+			n++
+		}
+		return nil
+	})
+	return n
+}
+
+func (d *depot) read(c *Client, id chunk.ID) ([]byte, error) {
+	body, err := c.Media().Read(d.Context(), id, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer body.Close()
+	return io.ReadAll(body)
+}
+
+func (d *depot) pins(c *Client) Pins {
+	d.Helper()
+	p, err := c.Pins(d.Context())
+	d.must(err)
+	return p
+}
+
+// put sends a request as a client of another make might.
+func (d *depot) put(c *Client, id, ticket, offset string, body io.Reader) (int, http.Header) {
+	d.Helper()
+	r, err := http.NewRequestWithContext(d.Context(), "PUT", d.url+"/v1/media/"+id, body)
+	d.must(err)
+	r.Header.Set("Authorization", "Bearer "+ticket)
+	r.Header.Set(offsetHeader, offset)
+	res, err := c.HTTP().Do(r)
+	if err != nil {
+		return 0, nil
+	}
+	res.Body.Close()
+	return res.StatusCode, res.Header
+}
+
+func (d *depot) ticket(c *Client, id chunk.ID, size int) putAnswer {
+	d.Helper()
+	var a putAnswer
+	d.must(c.ask(d.Context(), opPut, putBody{ID: id, Size: uint64(size)}, &a))
+	return a
+}
+
+func text(a putAnswer) string { return base64.RawURLEncoding.EncodeToString(a.Ticket) }
+
+// A file goes from its sender, sealed, to its reader, who opens it as it comes, and
+// neither the concierge's disk nor what it sends shows anything of it.
+func TestMedia_GoesFromSealToOpen(t *testing.T) {
+	d := newDepot(t, cheap())
+	alice, guest := d.connect(d.alice), d.connect(nil)
+	b := bytes.Repeat([]byte("holiday pictures "), 20_000)
+	sealed, err := media.Seal(bytes.NewReader(b), uint64(len(b)), rand.Reader)
+	d.must(err)
+	until, err := alice.Upload(t.Context(), Upload{ID: sealed.ID(), Size: sealed.Size()}, sealed)
+	d.must(err)
+	if left := until.Sub(d.now()); left < 29*24*time.Hour || left > 30*24*time.Hour {
+		t.Errorf("it is kept for %v", left)
+	}
+	ref := sealed.Ref("image/png")
+	size, err := media.SealedSize(ref.Size)
+	d.must(err)
+	leaves, err := guest.Media().Leaves(t.Context(), ref.Root, size)
+	d.must(err)
+	file, err := media.Open(ref, leaves)
+	d.must(err)
+	body, err := guest.Media().Read(t.Context(), ref.Root, 0)
+	d.must(err)
+	defer body.Close()
+	var out bytes.Buffer
+	if err := file.Copy(&out, body); err != nil || !bytes.Equal(out.Bytes(), b) {
+		t.Errorf("%d bytes come back: %v", out.Len(), err)
+	}
+	part := make([]byte, 100)
+	at := file.Content(guest.Media().At(t.Context(), ref.Root))
+	if _, err := at.ReadAt(part, 200_000); err != nil || !bytes.Equal(part, b[200_000:200_100]) {
+		t.Errorf("a part: %q, %v", part, err)
+	}
+	if raw, err := d.read(guest, ref.Root); err != nil || bytes.Contains(raw, []byte("holiday")) {
+		t.Errorf("the concierge sends content: %v", err)
+	}
+	p := d.pins(alice)
+	if len(p.List) != 1 || p.List[0].ID != ref.Root || p.Media != size || p.Vault != 0 || p.List[0].Begun != 0 || p.MediaLimit != 2<<30 {
+		t.Errorf("pins %+v", p)
+	}
+}
+
+func TestMedia_IsServedSoThatNoBrowserRunsIt(t *testing.T) {
+	d := newDepot(t, cheap())
+	alice := d.connect(d.alice)
+	b := []byte("<html><script>alert(1)</script></html>")
+	id, err := d.keep(alice, b)
+	d.must(err)
+	get := func(path string, header ...string) (*http.Response, string) {
+		r, err := http.NewRequestWithContext(t.Context(), "GET", d.url+path, nil)
+		d.must(err)
+		for i := 0; i < len(header); i += 2 {
+			r.Header.Set(header[i], header[i+1])
+		}
+		res, err := alice.HTTP().Do(r)
+		d.must(err)
+		defer res.Body.Close()
+		body, err := io.ReadAll(res.Body)
+		d.must(err)
+		return res, string(body)
+	}
+	res, body := get("/v1/media/" + id.String())
+	for name, want := range map[string]string{
+		"Content-Type": "application/octet-stream", "X-Content-Type-Options": "nosniff", "Content-Security-Policy": "sandbox; default-src 'none'",
+		"Content-Disposition": "attachment", "ETag": `"` + id.String() + `"`, "Cache-Control": "public, max-age=604800, immutable", "Accept-Ranges": "bytes",
+	} {
+		if got := res.Header.Get(name); got != want {
+			t.Errorf("%s is %q", name, got)
+		}
+	}
+	if body != string(b) {
+		t.Errorf("it answers %q", body)
+	}
+	if res, body := get("/v1/media/"+id.String(), "If-None-Match", `"`+id.String()+`"`); res.StatusCode != 304 || body != "" {
+		t.Errorf("again: %d %q", res.StatusCode, body)
+	}
+	for ranges, want := range map[string]struct {
+		status int
+		body   string
+	}{
+		"bytes=0-5": {206, "<html>"}, "bytes=-7": {206, "</html>"}, "bytes=30-": {206, string(b[30:])}, "bytes=0-0": {206, "<"},
+		"bytes=5-2": {416, ""}, "bytes=1000-": {416, ""}, "bytes=0-999999999999": {206, string(b)}, "bytes=-99999": {206, string(b)},
+		// Several ranges are a way to have one sent many times: the whole, once.
+		"bytes=0-5,0-5,0-5": {200, string(b)}, "bytes=0-," + strings.Repeat("0-,", 500): {200, string(b)},
+	} {
+		res, body := get("/v1/media/"+id.String(), "Range", ranges)
+		if res.StatusCode != want.status || want.status != 416 && body != want.body {
+			t.Errorf("%.30s: %d %q", ranges, res.StatusCode, body)
+		}
+	}
+	if _, body := get("/v1/media/" + id.String() + "/leaves"); len(body) != 32 {
+		t.Errorf("%d bytes of leaves", len(body))
+	}
+	for _, path := range []string{
+		"/v1/media", "/v1/media/", "/v1/media/" + id.String()[:63], "/v1/media/" + strings.ToUpper(id.String()), "/v1/media/" + chunk.ID{1}.String(),
+		"/v1/media/..%2f..%2fserver.key", "/v1/media/%2e%2e", "/v1/media/lock", "/v1/media/" + id.String()[:2] + "%2flock",
+		"/v1/media/" + id.String() + "." + id.String(), "/v1/media/" + id.String() + "/other", "/v1/media/" + id.String() + "%00",
+	} {
+		if res, body := get(path); res.StatusCode != 404 && res.StatusCode != 400 || strings.Contains(body, d.dir) {
+			t.Errorf("%s: %d %q", path, res.StatusCode, body)
+		}
+	}
+}
+
+func TestMedia_GoesOnWhereItStopped(t *testing.T) {
+	d := newDepot(t, cheap())
+	alice := d.connect(d.alice)
+	b := random(3*chunk.Size + 100)
+	id := contentID(b)
+	gone := io.NewSectionReader(failingAt{bytes.NewReader(b), 100_000}, 0, int64(len(b)))
+	if _, err := alice.Upload(t.Context(), Upload{ID: id, Size: uint64(len(b))}, gone); !errors.Is(err, errGone) {
+		t.Fatalf("the source's error: %v", err)
+	}
+	d.eventually("the first attempt has ended", func() bool {
+		a := d.ticket(alice, id, len(b))
+		status, _ := d.put(alice, id.String(), text(a), fmt.Sprint(a.Offset), http.NoBody)
+		return a.Offset > 0 && status == 202
+	})
+	if _, err := d.read(alice, id); wire.CodeOf(err) != wire.NotFound {
+		t.Errorf("half a file is read: %v", err)
+	}
+	if p := d.pins(alice); len(p.List) != 1 || p.List[0].Begun == 0 || p.Media != uint64(len(b)) {
+		t.Errorf("its room is %+v", p)
+	}
+	had := d.ticket(alice, id, len(b)).Offset
+	counted := &counting{ReaderAt: bytes.NewReader(b)}
+	_, err := alice.Upload(t.Context(), Upload{ID: id, Size: uint64(len(b))}, counted)
+	d.must(err)
+	if had == 0 || counted.n.Load() != int64(len(b))-int64(had) {
+		t.Errorf("%d bytes were there and %d of %d sent", had, counted.n.Load(), len(b))
+	}
+	counted.n.Store(0)
+	for range 3 { // what is there is not sent again
+		_, err = alice.Upload(t.Context(), Upload{ID: id, Size: uint64(len(b))}, counted)
+		d.must(err)
+	}
+	if got, err := d.read(alice, id); err != nil || !bytes.Equal(got, b) || counted.n.Load() != 0 {
+		t.Errorf("%d bytes come back, %d were sent again: %v", len(got), counted.n.Load(), err)
+	}
+	if p := d.pins(alice); len(p.List) != 1 || p.List[0].Begun != 0 {
+		t.Errorf("pins %+v", p)
+	}
+}
+
+var errGone = errors.New("gone")
+
+type failingAt struct {
+	r  io.ReaderAt
+	at int64
+}
+
+func (f failingAt) ReadAt(p []byte, off int64) (int, error) {
+	if off >= f.at {
+		return 0, errGone
+	}
+	return f.r.ReadAt(p, off)
+}
+
+type counting struct {
+	io.ReaderAt
+	n atomic.Int64
+}
+
+func (c *counting) ReadAt(p []byte, off int64) (int, error) {
+	n, err := c.ReaderAt.ReadAt(p, off)
+	c.n.Add(int64(n))
+	return n, err
+}
+
+func TestMedia_RefusesLies(t *testing.T) {
+	limits := cheap()
+	limits.MediaBlob = 100_000
+	d := newDepot(t, limits)
+	alice := d.connect(d.alice)
+	b := random(70_000)
+	id := contentID(b)
+	for size, want := range map[uint64]wire.Code{0: wire.Invalid, 100_001: wire.Invalid, 1<<64 - 1: wire.Invalid} {
+		if _, err := alice.Upload(t.Context(), Upload{ID: id, Size: size}, bytes.NewReader(b)); wire.CodeOf(err) != want {
+			t.Errorf("a size of %d: %v", size, err)
+		}
+	}
+	for name, lie := range map[string]struct {
+		id   chunk.ID
+		size int
+		body []byte
+	}{
+		"more than announced": {id, 69_999, b}, "another root": {chunk.ID{1}, 70_000, b}, "less than the root has": {id, 69_999, b[:69_999]},
+		"other content": {id, 70_000, random(70_000)}, "endless": {id, 10, bytes.Repeat(b, 50)},
+	} {
+		a := d.ticket(alice, lie.id, lie.size)
+		if status, _ := d.put(alice, lie.id.String(), text(a), "0", bytes.NewReader(lie.body)); status != 400 && status != 0 {
+			t.Errorf("%s: %d", name, status)
+		}
+		d.eventually(name+" leaves nothing", func() bool { return d.files() == 0 && len(d.pins(alice).List) == 0 })
+	}
+	d.ticket(alice, id, 70_000)
+	if err := alice.ask(t.Context(), opPut, putBody{ID: id, Size: 70_001}, nil); wire.CodeOf(err) != wire.Invalid {
+		t.Errorf("another size of what is being uploaded: %v", err)
+	}
+	d.must(alice.Unpin(t.Context(), id))
+	// The largest that is allowed.
+	big := random(100_000)
+	bigID, err := d.keep(alice, big)
+	d.must(err)
+	if _, err := alice.Upload(t.Context(), Upload{ID: bigID, Size: 99_999}, bytes.NewReader(big)); wire.CodeOf(err) != wire.Invalid {
+		t.Errorf("another size of what is here: %v", err)
+	}
+	bob := d.connect(d.bob)
+	if _, err := bob.Upload(t.Context(), Upload{ID: bigID, Size: 99_999}, bytes.NewReader(big)); wire.CodeOf(err) != wire.Invalid {
+		t.Errorf("another size of what is here of another's: %v", err)
+	}
+	if p := d.pins(bob); len(p.List) != 0 {
+		t.Errorf("his lie takes room: %+v", p)
+	}
+}
+
+func TestMedia_TicketsAreForOneFileAndAWhile(t *testing.T) {
+	d := newDepot(t, cheap())
+	alice := d.connect(d.alice)
+	b := random(5000)
+	id := contentID(b)
+	good := d.ticket(alice, id, len(b))
+	tampered := bytes.Clone(good.Ticket)
+	tampered[len(tampered)-1] ^= 1
+	forged, err := newTicketer(d.bob.Server)
+	d.must(err)
+	b64 := base64.RawURLEncoding.EncodeToString
+	for name, ticket := range map[string]string{
+		"none": "", "garbage": "!!", "short": b64(good.Ticket[:31]), "tampered": b64(tampered), "long": b64(random(5000)),
+		"of another key":  b64(forged.make(pass{Owner: OwnerOf(d.alice.ID, 1), ID: id, Size: 5000, Until: 1 << 40})),
+		"of another file": text(d.ticket(alice, chunk.ID{7}, 5000)),
+	} {
+		if status, _ := d.put(alice, id.String(), ticket, "0", bytes.NewReader(b)); status != 403 {
+			t.Errorf("%s: %d", name, status)
+		}
+	}
+	if status, h := d.put(alice, id.String(), text(good), "7", bytes.NewReader(b)); status != 409 || h.Get(offsetHeader) != "0" {
+		t.Errorf("at another place: %d, %v", status, h)
+	}
+	if status, _ := d.put(alice, id.String(), text(good), "-1", bytes.NewReader(b)); status != 400 {
+		t.Errorf("at no place: %d", status)
+	}
+	d.later(ticketTime + time.Minute)
+	if status, _ := d.put(alice, id.String(), text(good), "0", bytes.NewReader(b)); status != 403 {
+		t.Errorf("late: %d", status)
+	}
+	good = d.ticket(alice, id, len(b))
+	d.must(alice.Unpin(t.Context(), id))
+	if status, _ := d.put(alice, id.String(), text(good), "0", bytes.NewReader(b)); status != 404 {
+		t.Errorf("for what was let go of: %d", status)
+	}
+	if status, _ := d.put(alice, id.String(), text(good), "0", bytes.NewReader(b[:100])); status != 404 || d.files() != 0 {
+		t.Errorf("a part of what was let go of: %d, and %d files", status, d.files())
+	}
+	d.must(alice.Unpin(t.Context(), chunk.ID{7}))
+	if n := d.files(); n != 0 {
+		t.Errorf("%d files are left", n)
+	}
+}
+
+func TestMedia_BelongsToItsOwner(t *testing.T) {
+	d := newDepot(t, cheap())
+	alice, bob, guest := d.connect(d.alice), d.connect(d.bob), d.connect(nil)
+	b := random(5000)
+	id, err := d.keep(alice, b)
+	d.must(err)
+	d.must(bob.Unpin(t.Context(), id)) // it never was his
+	if p := d.pins(bob); len(p.List) != 0 {
+		t.Errorf("bob sees %+v", p)
+	}
+	if _, err := d.read(guest, id); err != nil {
+		t.Fatalf("bob let go of alice's file: %v", err)
+	}
+	if _, err := d.keep(guest, b); wire.CodeOf(err) != wire.Unauthorized {
+		t.Errorf("a guest uploads: %v", err)
+	}
+	if _, err := guest.Pins(t.Context()); wire.CodeOf(err) != wire.Unauthorized {
+		t.Errorf("a guest lists: %v", err)
+	}
+	if err := guest.Unpin(t.Context(), id); wire.CodeOf(err) != wire.Unauthorized {
+		t.Errorf("a guest deletes: %v", err)
+	}
+	// Both keep it; it is sent once, and stays as long as one does.
+	counted := &counting{ReaderAt: bytes.NewReader(b)}
+	_, err = bob.Upload(t.Context(), Upload{ID: id, Size: 5000}, counted)
+	d.must(err)
+	d.must(alice.Unpin(t.Context(), id))
+	if got, err := d.read(guest, id); err != nil || !bytes.Equal(got, b) || counted.n.Load() != 0 {
+		t.Errorf("%v, sent %d bytes", err, counted.n.Load())
+	}
+	d.must(bob.Unpin(t.Context(), id))
+	if _, err := d.read(guest, id); wire.CodeOf(err) != wire.NotFound {
+		t.Errorf("nobody keeps it: %v", err)
+	}
+	if n := d.files(); n != 0 {
+		t.Errorf("%d files are left", n)
+	}
+	phone := fakechain.NewActor("alice's phone", namesvc.Person).Device
+	d.devices(d.alice, d.alice.Device, phone)
+	d.server.members.look(t.Context())
+	d.removeFirst(phone)
+	d.server.members.look(t.Context())
+	d.finished(alice)
+}
+
+// What was promised to one upload no other can use up, however many come at once.
+func TestMedia_SixteenUploadsAtOnceStayWithinTheQuota(t *testing.T) {
+	limits := cheap()
+	limits.MediaBytes, limits.VaultMediaBytes = 5*10_000, 15_000
+	d := newDepot(t, limits)
+	var kept, full atomic.Int64
+	var wait sync.WaitGroup
+	for range 16 {
+		c := d.connect(d.alice)
+		b := random(10_000)
+		wait.Go(func() {
+			switch _, err := d.keep(c, b); {
+			case err == nil:
+				kept.Add(1)
+			case wire.CodeOf(err) == wire.Exhausted:
+				full.Add(1)
+			default:
+				t.Error(err)
+			}
+		})
+	}
+	wait.Wait()
+	alice := d.connect(d.alice)
+	if p := d.pins(alice); kept.Load() != 5 || full.Load() != 11 || len(p.List) != 5 || p.Media != 50_000 {
+		t.Errorf("%d were kept, %d refused, %+v", kept.Load(), full.Load(), p)
+	}
+	if n := d.files(); n != 10 {
+		t.Errorf("%d files", n)
+	}
+	// The vault has a quota of its own.
+	if _, err := d.keep(alice, random(10_000), func(u *Upload) { u.Keep = true }); err != nil {
+		t.Errorf("for the vault: %v", err)
+	}
+	if _, err := d.keep(alice, random(10_000), func(u *Upload) { u.Keep = true }); wire.CodeOf(err) != wire.Exhausted {
+		t.Errorf("more for the vault: %v", err)
+	}
+	d.must(alice.Unpin(t.Context(), d.pins(alice).List[0].ID))
+	if _, err := d.keep(alice, random(10_000)); err != nil {
+		t.Errorf("after one was deleted: %v", err)
+	}
+}
+
+func TestMedia_BoundsHowManyTinyFilesThereAre(t *testing.T) {
+	d := newDepot(t, cheap())
+	alice := d.connect(d.alice)
+	owner := OwnerOf(d.alice.ID, 1)
+	_, err := d.server.changePins(t.Context(), owner, func(p *pins) error {
+		for i := range MaxPins - 1 {
+			p.List = append(p.List, Pin{ID: chunk.ID(random(32)), Size: 1<<32 - uint64(i), Until: 1 << 40, Begun: uint64(d.now().Unix())})
+		}
+		return nil
+	})
+	d.must(err) // the longest list fits its entry
+	if _, err := d.server.changePins(t.Context(), owner, func(p *pins) error {
+		for i := range p.List {
+			p.List[i].Size = 1
+		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.keep(alice, []byte("a")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.keep(alice, []byte("b")); wire.CodeOf(err) != wire.Exhausted {
+		t.Errorf("one more: %v", err)
+	}
+	if p := d.pins(alice); len(p.List) != MaxPins {
+		t.Errorf("%d pins", len(p.List))
+	}
+	d.later(keepPromise + time.Hour) // promises that nobody kept
+	if _, err := d.keep(alice, []byte("b")); err != nil {
+		t.Errorf("a day later: %v", err)
+	}
+	if p := d.pins(alice); len(p.List) != 2 {
+		t.Errorf("%d pins", len(p.List))
+	}
+}
+
+func TestMedia_GoesWhenItsTimeIsOver(t *testing.T) {
+	d := newDepot(t, cheap())
+	alice, bob, guest := d.connect(d.alice), d.connect(d.bob), d.connect(nil)
+	short, long, vault := random(5000), random(6000), random(7000)
+	shortID, err := d.keep(alice, short, func(u *Upload) { u.TTL = time.Hour })
+	d.must(err)
+	longID, err := d.keep(alice, long, func(u *Upload) { u.TTL = 1000 * 24 * time.Hour })
+	d.must(err)
+	vaultID, err := d.keep(alice, vault, func(u *Upload) { u.TTL, u.Keep = time.Hour, true })
+	d.must(err)
+	_, err = d.keep(bob, short, func(u *Upload) { u.TTL = 3 * time.Hour })
+	d.must(err)
+	d.ticket(alice, chunk.ID{1}, 100)
+	_, err = d.blob.Receive(chunk.ID{1}, blob.Owner(OwnerOf(d.alice.ID, 1)), 100, 0, strings.NewReader("part"))
+	d.must(err)
+	start := d.now()
+	there := func(after time.Duration, want ...chunk.ID) {
+		t.Helper()
+		if wait := start.Add(after).Sub(d.now()); wait > 0 {
+			d.later(wait)
+		}
+		keeper := d.server.newKeeper(t.Context())
+		for i := range blob.Shards {
+			_, err := d.server.sweepShard(byte(i), keeper)
+			d.must(err)
+		}
+		for _, id := range []chunk.ID{shortID, longID, vaultID} {
+			_, err := d.read(guest, id)
+			wanted := false
+			for _, w := range want {
+				wanted = wanted || w == id
+			}
+			if (err == nil) != wanted {
+				t.Errorf("after %v %v: %v", after, id, err)
+			}
+		}
+	}
+	there(0, shortID, longID, vaultID)
+	there(2*time.Hour, shortID, longID, vaultID) // bob keeps it longer
+	if p := d.pins(alice); p.Media != 6100 || p.Vault != 7000 {
+		t.Errorf("%+v", p)
+	}
+	there(4*time.Hour, longID, vaultID)
+	there(29*24*time.Hour, longID, vaultID)
+	there(31*24*time.Hour, vaultID) // nobody keeps files for longer than the concierge does
+	there(300*24*time.Hour, vaultID)
+	if n := d.files(); n != 2 {
+		t.Errorf("%d files are left", n)
+	}
+}
+
+// TestMedia_SurvivesCrashes: whatever was done when the process ended, saying it
+// again makes it whole.
+func TestMedia_SurvivesCrashes(t *testing.T) {
+	d := newDepot(t, cheap())
+	alice := d.connect(d.alice)
+	owner := OwnerOf(d.alice.ID, 1)
+	b := random(chunk.Size + 9)
+	id := contentID(b)
+	size := uint64(len(b))
+	check := func(what string) {
+		t.Helper()
+		if _, err := d.keep(alice, b); err != nil {
+			t.Errorf("%s: %v", what, err)
+		}
+		if got, err := d.read(alice, id); err != nil || !bytes.Equal(got, b) {
+			t.Errorf("%s: %d bytes come back: %v", what, len(got), err)
+		}
+		p := d.pins(alice)
+		if len(p.List) != 1 || p.Media != size || p.List[0].Begun != 0 || d.files() != 2 {
+			t.Errorf("%s: %+v and %d files", what, p, d.files())
+		}
+		d.must(alice.Unpin(t.Context(), id))
+		if p := d.pins(alice); len(p.List) != 0 || d.files() != 0 {
+			t.Errorf("%s: %+v and %d files are left", what, p, d.files())
+		}
+	}
+	d.ticket(alice, id, len(b))
+	check("room was made")
+	d.ticket(alice, id, len(b))
+	_, err := d.blob.Receive(id, blob.Owner(owner), size, 0, bytes.NewReader(b[:1000]))
+	d.must(err)
+	check("some had come")
+	d.ticket(alice, id, len(b))
+	_, err = d.blob.Receive(id, blob.Owner(owner), size, 0, bytes.NewReader(b))
+	d.must(err)
+	check("all had come and nobody wrote it down")
+	_, err = d.keep(alice, b)
+	d.must(err)
+	d.must(d.blob.Release(id, blob.Owner(owner)))
+	d.ticket(alice, id, len(b))
+	if p := d.pins(alice); p.List[0].Begun == 0 {
+		t.Errorf("it is said to be here: %+v", p)
+	}
+	check("the disk was lost and the books were not")
+	_, err = d.keep(alice, b)
+	d.must(err)
+	d.must(d.server.unpin(t.Context(), owner, id))
+	_, err = d.server.sweepShard(id[0], d.server.newKeeper(t.Context()))
+	d.must(err)
+	if d.files() != 0 {
+		t.Error("it was let go of in the books and stays on the disk")
+	}
+}
+
+// Somebody lets go of a file while it comes: then it is not kept.
+func TestMedia_IsNotKeptIfItsOwnerLetsGoMeanwhile(t *testing.T) {
+	d := newDepot(t, cheap())
+	alice := d.connect(d.alice)
+	b := random(5000)
+	id := contentID(b)
+	a := d.ticket(alice, id, len(b))
+	in, out := io.Pipe()
+	status := make(chan int)
+	go func() {
+		code, _ := d.put(alice, id.String(), text(a), "0", in)
+		status <- code
+	}()
+	out.Write(b[:100])
+	d.eventually("some has come", func() bool {
+		at, err := d.blob.Offset(id, blob.Owner(OwnerOf(d.alice.ID, 1)), uint64(len(b)))
+		return at > 0 && err == nil
+	})
+	d.must(alice.Unpin(t.Context(), id))
+	out.Write(b[100:])
+	out.Close()
+	if code := <-status; code != 404 || d.files() != 0 || len(d.pins(alice).List) != 0 {
+		t.Errorf("status %d, %d files, %+v", code, d.files(), d.pins(alice))
+	}
+}
+
+// To ask again never shortens what was promised.
+func TestMedia_IsKeptForTheLongestThatWasAsked(t *testing.T) {
+	d := newDepot(t, cheap())
+	alice := d.connect(d.alice)
+	b := random(100)
+	for _, each := range []struct{ ask, want time.Duration }{{2 * time.Hour, 2 * time.Hour}, {time.Hour, 2 * time.Hour}, {5 * time.Hour, 5 * time.Hour}} {
+		if _, err := d.keep(alice, b, func(u *Upload) { u.TTL = each.ask }); err != nil {
+			t.Fatal(err)
+		}
+		if left := time.Duration(d.pins(alice).List[0].Until-uint64(d.now().Unix())) * time.Second; left != each.want {
+			t.Errorf("asked for %v: it is kept for %v", each.ask, left)
+		}
+	}
+	_, err := d.keep(alice, b, func(u *Upload) { u.Keep = true })
+	d.must(err)
+	_, err = d.keep(alice, b)
+	d.must(err)
+	if p := d.pins(alice); len(p.List) != 1 || p.List[0].Until != 0 || p.Media != 0 || p.Vault != 100 {
+		t.Errorf("the vault's: %+v", p)
+	}
+}
+
+func TestKeeper_ReadsAnewWhatItWouldLetGoOf(t *testing.T) {
+	d := newDepot(t, cheap())
+	alice := d.connect(d.alice)
+	owner := blob.Owner(OwnerOf(d.alice.ID, 1))
+	b := random(100)
+	k := d.server.newKeeper(t.Context())
+	for i, want := range []bool{false, true, true} {
+		if i == 1 {
+			_, err := d.keep(alice, b)
+			d.must(err)
+		}
+		if keeps, err := k.keeps(contentID(b), owner); keeps != want || err != nil {
+			t.Errorf("%d: %v, %v", i, keeps, err)
+		}
+	}
+}
+
+func TestMedia_SaysThatTheDiskIsFull(t *testing.T) {
+	d := newDepot(t, cheap(), func(o *Options) {
+		full, err := blob.Open(t.TempDir(), 1<<62)
+		if err != nil {
+			t.Fatal(err)
+		}
+		o.Media = full
+	})
+	alice := d.connect(d.alice)
+	if _, err := d.keep(alice, random(100)); wire.CodeOf(err) != wire.Exhausted || !strings.Contains(err.Error(), "disk is full") {
+		t.Errorf("%v", err)
+	}
+	if p := d.pins(alice); len(p.List) != 0 {
+		t.Errorf("it takes room: %+v", p)
+	}
+	address, _ := d.queue(alice, d.alice, stream.Settings{})
+	d.must(write(t.Context(), alice, address, "messages go on"))
+}
+
+func TestMedia_AnAccountThatMovedReadsAndDeletes(t *testing.T) {
+	d := newDepot(t, cheap())
+	alice := d.connect(d.alice)
+	b := random(100)
+	id, err := d.keep(alice, b)
+	d.must(err)
+	haven := fakechain.NewActor("haven", namesvc.Service)
+	d.must(d.Register(haven, "haven", haven.Concierge("https://haven.example")))
+	d.must(d.Next(d.Sign(d.alice, namesvc.OpRecords, *fakechain.ServedBy(haven))))
+	d.Skip(1)
+	d.server.members.look(t.Context())
+	again := d.connect(d.alice)
+	if _, err := d.keep(again, random(100)); wire.CodeOf(err) != wire.Unauthorized {
+		t.Errorf("it uploads: %v", err)
+	}
+	if p := d.pins(again); len(p.List) != 1 {
+		t.Errorf("%+v", p)
+	}
+	if got, err := d.read(again, id); err != nil || !bytes.Equal(got, b) {
+		t.Error(err)
+	}
+	d.must(again.Unpin(t.Context(), id))
+	if d.files() != 0 {
+		t.Error("it was not deleted")
+	}
+}
+
+func TestMedia_BoundsOneNetwork(t *testing.T) {
+	d := newDepot(t, cheap())
+	alice := d.connect(d.alice)
+	id, err := d.keep(alice, random(100))
+	d.must(err)
+	d.server.reads = newBuckets(0.001, 3)
+	var refused int
+	for range 6 {
+		if _, err := d.read(alice, id); wire.CodeOf(err) == wire.Exhausted {
+			refused++
+		}
+	}
+	if refused != 3 {
+		t.Errorf("%d of 6 were refused", refused)
+	}
+}
+
+func TestMedia_TwoConciergesShareAFolder(t *testing.T) {
+	d := newDepot(t, cheap())
+	files, err := blob.Open(d.dir, 0)
+	d.must(err)
+	second := d.extra(cheap(), files)
+	ts := httptest.NewUnstartedServer(second.Handler())
+	ts.EnableHTTP2 = false
+	ts.StartTLS()
+	t.Cleanup(func() { second.Close(context.Background()); ts.Close() })
+	here, there := d.connect(d.alice), d.connectTo(ts.URL, d.alice)
+	b := random(100_000)
+	id, err := d.keep(here, b)
+	d.must(err)
+	if got, err := d.read(there, id); err != nil || !bytes.Equal(got, b) {
+		t.Error(err)
+	}
+	// A ticket of one is good at the other.
+	b = random(5000)
+	a := d.ticket(there, contentID(b), len(b))
+	if status, _ := d.put(here, contentID(b).String(), text(a), "0", bytes.NewReader(b)); status != 204 {
+		t.Errorf("status %d", status)
+	}
+	d.must(there.Unpin(t.Context(), id))
+	if _, err := d.read(here, id); wire.CodeOf(err) != wire.NotFound {
+		t.Error(err)
+	}
+}
+
+// A server that does not keep files says so, and the rest goes on.
+func TestMedia_CanBeOff(t *testing.T) {
+	d := newDepot(t, cheap(), func(o *Options) { o.Media = nil })
+	alice := d.connect(d.alice)
+	if _, err := d.keep(alice, random(10)); wire.CodeOf(err) != wire.Unavailable {
+		t.Error(err)
+	}
+	if _, err := d.read(alice, chunk.ID{}); wire.CodeOf(err) != wire.Unavailable {
+		t.Error(err)
+	}
+}
+
+// A client that shows a ticket to whoever stands in between loses it.
+func TestClient_SendsTicketsToItsConciergeAlone(t *testing.T) {
+	d := newDepot(t, cheap())
+	alice := d.connect(d.alice)
+	var asked atomic.Int64
+	impostor := httptest.NewTLSServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { asked.Add(1) }))
+	defer impostor.Close()
+	alice.way.cert = []byte("of another key")
+	alice.way.base = impostor.URL
+	if _, err := d.keep(alice, random(10)); wire.CodeOf(err) != wire.Unavailable || asked.Load() != 0 {
+		t.Errorf("%v, and the impostor was asked %d times", err, asked.Load())
+	}
+}
+
+func TestUpload_GivesUpWithItsSource(t *testing.T) {
+	d := newDepot(t, cheap())
+	alice := d.connect(d.alice)
+	b := random(100)
+	if _, err := alice.Upload(t.Context(), Upload{ID: contentID(b), Size: 100}, readerAt{iotest.ErrReader(errGone)}); !errors.Is(err, errGone) {
+		t.Error(err)
+	}
+}
+
+type readerAt struct{ r io.Reader }
+
+func (r readerAt) ReadAt(p []byte, _ int64) (int, error) { return r.r.Read(p) }
+
+func FuzzTicket(f *testing.F) {
+	k := key.ServerFromSeed([32]byte{1})
+	t1, err := newTicketer(k)
+	if err != nil {
+		f.Fatal(err)
+	}
+	good := t1.make(pass{Size: 5, Until: 1 << 40})
+	f.Add(good)
+	f.Add([]byte{})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if _, err := t1.check(b, time.Unix(1, 0)); err == nil && !bytes.Equal(b, good) {
+			t.Errorf("%x was taken", b)
+		}
+	})
+}
