@@ -15,6 +15,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"runtime/pprof"
 	"slices"
 	"strings"
 	"sync"
@@ -268,7 +269,9 @@ func startServer(tb testing.TB, store string, env ...string) *serverProcess {
 
 func (p *serverProcess) stop() {
 	p.in.Close()
-	p.cmd.Process.Kill()
+	if os.Getenv("CONFAB_TEST_PROFILE") == "" { // else it must write it
+		p.cmd.Process.Kill()
+	}
 	p.cmd.Wait()
 }
 
@@ -308,6 +311,15 @@ func TestChild_Serve(t *testing.T) {
 		t.Fatal(err)
 	}
 	server := frame.NewServer(store, frame.Options{})
+	if name := os.Getenv("CONFAB_TEST_PROFILE"); name != "" {
+		f, err := os.Create(name)
+		if err == nil {
+			err = pprof.StartCPUProfile(f)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
 	go func() {
 		for {
 			c, err := listener.Accept()
@@ -321,6 +333,7 @@ func TestChild_Serve(t *testing.T) {
 	for lines := bufio.NewScanner(os.Stdin); lines.Scan(); {
 		fmt.Println(int64(cpu()), resident())
 	}
+	pprof.StopCPUProfile()
 	store.Close()
 	os.Exit(0)
 }

@@ -275,6 +275,14 @@ func blank(k Kind) Frame {
 
 // Encode returns a frame's bytes.
 func Encode(f Frame) []byte {
+	if b := encodeHot(f); b != nil {
+		return b
+	}
+	return encodeAny(f)
+}
+
+// encodeAny is Encode for frames of all kinds.
+func encodeAny(f Frame) []byte {
 	body := wire.Encode(f)
 	b := make([]byte, 0, 1+len(body))
 	return append(append(b, byte(f.kind())), body...)
@@ -286,15 +294,31 @@ func Decode(b []byte) (Frame, error) {
 	if len(b) == 0 {
 		return nil, wire.Errorf(wire.Invalid, "frame is empty")
 	}
+	if len(b) > MaxFrame {
+		return nil, wire.Errorf(wire.Invalid, "frame has %d bytes, at most %d are allowed", len(b), MaxFrame)
+	}
+	f, err := decodeHot(Kind(b[0]), b[1:])
+	if f == nil && err == nil {
+		f, err = decodeAny(b)
+	}
+	if err == nil {
+		err = check(f)
+	}
+	if err != nil {
+		return nil, wire.Errorf(wire.Invalid, "frame of kind %d: %w", b[0], err)
+	}
+	return f, nil
+}
+
+// decodeAny decodes a frame of any kind, and does not hold its parts to their
+// bounds.
+func decodeAny(b []byte) (Frame, error) {
 	f := blank(Kind(b[0]))
 	if f == nil {
-		return nil, wire.Errorf(wire.Invalid, "frame has the unknown kind %d", b[0])
+		return nil, wire.Errorf(wire.Invalid, "there is no such kind")
 	}
 	if err := wire.Decode(b[1:], f, MaxFrame); err != nil {
-		return nil, wire.Errorf(wire.Invalid, "frame of kind %d: %w", b[0], err)
-	}
-	if err := check(f); err != nil {
-		return nil, wire.Errorf(wire.Invalid, "frame of kind %d: %w", b[0], err)
+		return nil, err
 	}
 	return f, nil
 }

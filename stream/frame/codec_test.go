@@ -79,7 +79,15 @@ func FuzzDecode(f *testing.F) {
 	for _, x := range frames() {
 		f.Add(frame.Encode(x))
 	}
+	for _, x := range hot() {
+		if b := frame.Encode(x); len(b) < 1000 {
+			f.Add(b)
+		}
+	}
 	f.Fuzz(func(t *testing.T, b []byte) {
+		if len(b) > 0 {
+			same(t, b)
+		}
 		x, err := frame.Decode(b)
 		if err != nil {
 			if wire.CodeOf(err) != wire.Invalid {

@@ -1,6 +1,8 @@
 package pebblestore
 
 import (
+	"bytes"
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -28,6 +30,8 @@ type commit struct {
 	touched []*state
 	changed []*state         // those that readers see differently now
 	ids     map[idAt]idFound // appended in this batch
+	puts    []put            // appended, and not in the batch yet
+	order   []*put           // of puts
 	answers []answer
 	key     [idKeySize]byte
 }
@@ -41,6 +45,13 @@ type idAt struct {
 type idFound struct {
 	seq uint64
 	sum [16]byte
+}
+
+// put is one append's part of the batch.
+type put struct {
+	number uint64
+	entry  entryValue
+	sum    [32]byte
 }
 
 type answer struct {
@@ -90,12 +101,14 @@ func (c *commit) run(requests []request) {
 		case c.store.broken != nil:
 			a.err = c.store.broken
 		case r.op != nil:
+			c.putAll() // what an op deletes must be there before
 			a.err = guard(func() error { return r.op(c) })
 		default:
 			a.receipt, a.err = c.append(r)
 		}
 		c.answers = append(c.answers, a)
 	}
+	c.putAll()
 	err := c.write()
 	for _, a := range c.answers {
 		if a.err == nil {
@@ -209,8 +222,9 @@ func (c *commit) append(r *request) (stream.Receipt, error) {
 	v.head.head = v.head.head.Next(r.m.ID, r.sum)
 	v.head.end += uint64(len(r.m.Body))
 	seq := v.head.head.Seq
-	c.putEntry(v, r)
+	c.puts = append(c.puts, put{v.number, entryValue{place: v.head, stamp: c.store.now(), id: r.m.ID, body: r.m.Body}, r.sum})
 	c.ids[at] = idFound{seq, [16]byte(r.sum[:])}
+	c.store.ids.add(at)
 	st.fresh = append(st.fresh, stream.Entry{Seq: seq, ID: r.m.ID, Body: r.m.Body})
 	c.sync = true
 	return stream.Receipt{Seq: seq}, nil
@@ -222,26 +236,54 @@ func full(v *view, size int) bool {
 		s.MaxBytes > 0 && v.head.end-v.base.end+uint64(size) > s.MaxBytes
 }
 
-// putEntry puts the entry that v's head has come to, and its id, into the batch.
-func (c *commit) putEntry(v *view, r *request) {
-	now := c.store.now()
-	d := c.batch.SetDeferred(1+8+8, entryHead+len(r.m.Body))
-	d.Key[0] = entrySpace
-	binary.BigEndian.PutUint64(d.Key[1:], v.number)
-	binary.BigEndian.PutUint64(d.Key[9:], v.head.head.Seq)
-	putEntry(d.Value, entryValue{place: v.head, stamp: now, id: r.m.ID, body: r.m.Body})
-	d.Finish() // fails only for indexed batches
-	d = c.batch.SetDeferred(idKeySize, idValue)
-	putIDKey(d.Key, age(now), v.number, r.m.ID)
-	binary.BigEndian.PutUint64(d.Value, v.head.head.Seq)
-	copy(d.Value[8:], r.sum[:])
-	d.Finish()
+// putAll puts entries and ids into the batch, each kind in the order of its keys:
+// the database looks for the place of a key where it put the one before.
+func (c *commit) putAll() {
+	if len(c.puts) == 0 {
+		return
+	}
+	for i := range c.puts {
+		c.order = append(c.order, &c.puts[i])
+	}
+	slices.SortFunc(c.order, func(a, b *put) int {
+		if a.number != b.number {
+			return cmp.Compare(a.number, b.number)
+		}
+		return cmp.Compare(a.entry.head.Seq, b.entry.head.Seq)
+	})
+	for _, p := range c.order {
+		d := c.batch.SetDeferred(1+8+8, entryHead+len(p.entry.body))
+		d.Key[0] = entrySpace
+		binary.BigEndian.PutUint64(d.Key[1:], p.number)
+		binary.BigEndian.PutUint64(d.Key[9:], p.entry.head.Seq)
+		putEntry(d.Value, p.entry)
+		d.Finish() // fails only for indexed batches
+	}
+	slices.SortFunc(c.order, func(a, b *put) int {
+		if a.number != b.number {
+			return cmp.Compare(a.number, b.number)
+		}
+		return bytes.Compare(a.entry.id[:], b.entry.id[:])
+	})
+	for _, p := range c.order {
+		d := c.batch.SetDeferred(idKeySize, idValue)
+		putIDKey(d.Key, age(p.entry.stamp), p.number, p.entry.id)
+		binary.BigEndian.PutUint64(d.Value, p.entry.head.Seq)
+		copy(d.Value[8:], p.sum[:])
+		d.Finish()
+	}
+	clear(c.puts)
+	clear(c.order)
+	c.puts, c.order = c.puts[:0], c.order[:0]
 }
 
 // known looks for a message id in this batch, this age and the last.
 func (c *commit) known(at idAt) (idFound, error) {
 	if f, ok := c.ids[at]; ok {
 		return f, nil
+	}
+	if f := c.store.ids.now; f != nil && !f.mayHave(at) {
+		return idFound{}, nil
 	}
 	newest := age(c.store.now())
 	for _, a := range [...]uint32{newest, newest - 1} {

@@ -73,6 +73,13 @@ func putIDKey(k []byte, age uint32, number uint64, id stream.MessageID) {
 	copy(k[13:], id[:])
 }
 
+func decodeIDKey(k []byte) (idAt, error) {
+	if len(k) != idKeySize {
+		return idAt{}, errDamaged
+	}
+	return idAt{binary.BigEndian.Uint64(k[5:]), stream.MessageID(k[13:])}, nil
+}
+
 // storeRecord is the value under storeSpace.
 type storeRecord struct {
 	_       struct{} `cbor:",toarray"`

@@ -55,8 +55,9 @@ type Store struct {
 	clock  stream.Clock
 	broken error
 	untidy map[*state]bool // acknowledged, and not yet gone from the database
-	tails  []*state        // have a tail
-	cached int             // bytes in them
+	ids    idFilters
+	tails  []*state // have a tail
+	cached int      // bytes in them
 
 	open   sync.RWMutex // held while the database is read
 	closed bool         // under open
@@ -92,6 +93,7 @@ func (s *Store) start() {
 	s.stopped.Add(2)
 	go s.commitLoop()
 	go s.tickLoop()
+	s.do(func(c *commit) error { c.filterIDs(firstIDs); return nil }, nil)
 }
 
 // Close lets what was submitted finish, and closes the folder.

@@ -79,6 +79,9 @@ func (c *commit) tick() error {
 	}
 	if a := age(s.clock.Seconds); a > age(before) {
 		c.batch.DeleteRange(ageKey(0), ageKey(a-1), nil)
+		c.filterIDs(firstIDs) // of what remains
+	} else if f := s.ids.now; f != nil && f.full() && f.room < mostIDs {
+		c.filterIDs(growth * f.room)
 	}
 	s.dropTails()
 	for st := range s.untidy {
