@@ -48,7 +48,7 @@ type App struct {
 	last   Mark       // the newest durable block
 	rules  uint32     // the rule set of the block after it
 	params *namesvc.Params
-	sealed uint64         // newest checkpoint whose seals this node has seen
+	sealed uint64         // newest checkpoint whose seals this node has
 	beside []store.Record // to be stored with the next block
 	news   chan struct{}  // closed and replaced at each commit
 
@@ -130,15 +130,9 @@ func (a *App) load() error {
 	if err != nil {
 		return err
 	}
-	sealed := uint64(0)
-	if n := height / p.Checkpoint; n > 0 {
-		_, ok, err := a.Seals(n)
-		if err != nil {
-			return err
-		}
-		if ok {
-			sealed = n
-		}
+	sealed, err := a.newestSealed(height / p.Checkpoint)
+	if err != nil {
+		return err
 	}
 	from, err := a.readFrom()
 	if err != nil {
@@ -158,6 +152,17 @@ func (a *App) load() error {
 	a.last, a.params, a.sealed, a.from, a.snapshots = last, &p, sealed, from, snapshots
 	a.pool.reset(a.view())
 	return nil
+}
+
+// newestSealed returns the number of the newest checkpoint, up to this one, whose
+// seals are here, 0 for none: those of the very newest may not have come yet.
+func (a *App) newestSealed(newest uint64) (uint64, error) {
+	for n := newest; n > 0 && newest-n < keptCheckpoints; n-- {
+		if _, ok, err := a.Seals(n); ok || err != nil {
+			return n, err
+		}
+	}
+	return 0, nil
 }
 
 func readParams(g namesvc.Getter) (namesvc.Params, error) {

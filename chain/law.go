@@ -1,6 +1,7 @@
 package chain
 
 import (
+	"fmt"
 	"sync"
 
 	"github.com/confab-chat/confab/namesvc"
@@ -35,6 +36,18 @@ func (a *App) unknown(rules uint32, height uint64) error {
 		"install a newer confab and start again; nothing is lost and nothing was signed wrongly", rules, a.chain, height, a.law.Newest)
 }
 
+// HaltError is why an app has stopped that was asked to: see [App.HaltAt].
+type HaltError struct {
+	Height uint64 // of the newest block, the last one for now
+}
+
+func (e *HaltError) Error() string {
+	return fmt.Sprintf("stopped after height %d, as halt_height says; start without it to go on", e.Height)
+}
+
+// Unwrap gives the error its kind.
+func (e *HaltError) Unwrap() error { return &wire.Error{Code: wire.Unavailable, Text: e.Error()} }
+
 // halt is the end of an app's work at a height, asked for or forced. What comes
 // after that height is neither proposed nor voted for nor applied.
 type halt struct {
@@ -54,7 +67,7 @@ func (h *halt) reached(height uint64, why error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if why == nil && h.at != 0 && height >= h.at {
-		why = wire.Errorf(wire.Unavailable, "stopped after height %d, as --halt-height says; start without it to go on", height)
+		why = &HaltError{Height: height}
 	}
 	if why != nil && h.err == nil {
 		h.err = why

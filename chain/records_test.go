@@ -124,6 +124,27 @@ func TestSeals_AreRepeatedWhoeverHasThem(t *testing.T) {
 	}
 }
 
+// TestSealed_IsTheNewestAlsoAfterARestart: the seals of the newest checkpoint come a
+// block or more after it, and a validator that starts in between must not report
+// that nothing is sealed.
+func TestSealed_IsTheNewestAlsoAfterARestart(t *testing.T) {
+	p := testParams()
+	p.Checkpoint = 4
+	m := newMachine(t, p)
+	want := uint64(0)
+	for m.height < 14 { // the third is never sealed
+		if m.must(t); m.height%4 == 1 && want < 2 && m.height > 1 {
+			want = m.height / 4
+			m.app.KeepSeals(want, verify.Seals{Height: m.height, Signatures: make([]verify.Signature, 4)})
+			m.must(t)
+		}
+		m.restart(t)
+		if got := m.app.Sealed(); got != want {
+			t.Errorf("height %d: the newest sealed is %d, want %d", m.height, got, want)
+		}
+	}
+}
+
 func TestFinalizeBlock_RefusesWhatDoesNotFollow(t *testing.T) {
 	m := newMachine(t, testParams())
 	for m.height < 3 {

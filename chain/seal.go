@@ -102,8 +102,7 @@ func (a *App) Checkpoint(n uint64) (verify.Checkpoint, bool, error) {
 }
 
 // KeepSeals takes the seals of a checkpoint, which the caller has checked, to be
-// stored with the next block, and ends this validator's sealing of it. If the
-// process ends before, they are found again.
+// stored with the next block. If the process ends before, they are found again.
 func (a *App) KeepSeals(number uint64, seals verify.Seals) {
 	a.mu.Lock()
 	defer a.mu.Unlock()

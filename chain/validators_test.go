@@ -351,7 +351,7 @@ func TestApp_HaltsAfterAHeight(t *testing.T) {
 	if _, err := m.Block(nil, 1); err != nil {
 		t.Fatal(err)
 	}
-	stopped(t, m, "--halt-height")
+	stopped(t, m, "halt_height")
 	m.store.Close()
 	m.open(t)
 	if _, err := m.Block(nil, 1); err != nil {

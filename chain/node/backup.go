@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"time"
 
@@ -40,6 +41,9 @@ type BackupInfo struct {
 	Keys    bool      `json:"keys"`  // the validator's secret is in it
 	Bytes   int64     `json:"bytes"` // of all files
 	Files   []File    `json:"files"`
+
+	// Signs is told by Restore: the folder signs with the backup's key.
+	Signs bool `json:"-"`
 }
 
 // File is one file of a backup.
@@ -286,6 +290,10 @@ func listFiles(ctx context.Context, dir string) (out []File, total int64, err er
 // are none, and new ones are made if neither has any. Everything is checked
 // before the folder is there: the files against the backup's list, the state
 // against itself, and both halves against one another.
+//
+// A key of the backup may have signed since: block.double_sign_check is then
+// [RestoredCheck] at least, so that the validator signs nothing before that many
+// blocks were made without it.
 func Restore(ctx context.Context, from, home string, logger *slog.Logger) (BackupInfo, error) {
 	info, err := restore(ctx, from, home, logger)
 	if err != nil {
@@ -317,10 +325,14 @@ func restore(ctx context.Context, from, home string, logger *slog.Logger) (Backu
 			return info, err
 		}
 	}
+	info.Signs = info.Keys
 	for _, name := range []string{genesisFile, ConfigFile, validatorKey, nodeKey, signStateFile} {
 		own := filepath.Join(home, name)
 		if _, err := os.Stat(own); err != nil {
 			continue
+		}
+		if name == validatorKey {
+			info.Signs = false
 		}
 		os.Remove(filepath.Join(part, name))
 		if err := copyFile(own, filepath.Join(part, name)); err != nil {
@@ -335,10 +347,48 @@ func restore(ctx context.Context, from, home string, logger *slog.Logger) (Backu
 			return info, err
 		}
 	}
+	if info.Signs {
+		// The folder's own configuration stays, and is not the one in part.
+		for _, dir := range []string{part, home} {
+			if err := guardRestored(dir); err != nil {
+				return info, err
+			}
+		}
+	}
 	if err := checkFolder(part, logger); err != nil {
 		return info, err
 	}
 	return info, moveInto(part, home)
+}
+
+// RestoredCheck is what block.double_sign_check is set to where a key of a backup
+// is restored: ten blocks are long enough for whoever else signs with it to show.
+const RestoredCheck = 10
+
+// checkLine is the line of a configuration that RestoredCheck goes into.
+const checkLine = `(?m)^([ \t]*double_sign_check[ \t]*=[ \t]*)[0-9]+`
+
+// guardRestored sets the double sign check in a folder's configuration, if there is
+// one, and leaves the rest of the file as somebody wrote it.
+func guardRestored(dir string) error {
+	path := filepath.Join(dir, ConfigFile)
+	b, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	c, err := LoadConfig(dir)
+	if err != nil || c.Block.DoubleSignCheck >= RestoredCheck {
+		return err
+	}
+	line := regexp.MustCompile(checkLine)
+	if !line.Match(b) {
+		c.Block.DoubleSignCheck = RestoredCheck
+		b = c.Encode()
+	}
+	return os.WriteFile(path, line.ReplaceAll(b, fmt.Appendf(nil, "${1}%d", RestoredCheck)), 0o600)
 }
 
 // moveInto puts a checked folder in its place: as a whole if nothing is there,

@@ -223,6 +223,78 @@ func TestRestore_RefusesWhatIsNotWhatItWas(t *testing.T) {
 	}
 }
 
+// TestRestore_AKeyThatMaySignElsewhereIsHeldBack: a backup with keys that the
+// validator has outlived would sign again what it signed since. The restored folder
+// refuses, whoever wrote its configuration; one that has its own key and what it
+// signed last is left alone.
+func TestRestore_AKeyThatMaySignElsewhereIsHeldBack(t *testing.T) {
+	n := alone(t)
+	reach(t, n, 12)
+	n.Stop()
+	backup := filepath.Join(t.TempDir(), "backup")
+	if _, err := node.BackupFolder(t.Context(), n.Home(0), backup, true, quiet); err != nil {
+		t.Fatal(err)
+	}
+	const comment = "# written by hand"
+	for name, tc := range map[string]struct {
+		prepare func(t *testing.T, home string)
+		want    int64
+	}{
+		"a new folder": {func(*testing.T, string) {}, node.RestoredCheck},
+		"a folder with a configuration": {func(t *testing.T, home string) {
+			write(t, home, node.ConfigFile, comment+"\n"+read(t, n.Home(0), node.ConfigFile))
+		}, node.RestoredCheck},
+		"one that says nothing of it": {func(t *testing.T, home string) {
+			write(t, home, node.ConfigFile, "[query]\nlisten = \"127.0.0.1:0\"\n")
+		}, node.RestoredCheck},
+		"one that asks for more": {func(t *testing.T, home string) {
+			write(t, home, node.ConfigFile, "[block]\ndouble_sign_check = 99\n")
+		}, 99},
+		"a folder with its own key": {func(t *testing.T, home string) {
+			copyTree(t, filepath.Join(n.Home(0), "keys"), filepath.Join(home, "keys"))
+			if err := os.Mkdir(filepath.Join(home, "data"), 0o700); err != nil {
+				t.Fatal(err)
+			}
+			write(t, home, "data/sign-state.json", read(t, n.Home(0), "data/sign-state.json"))
+		}, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			home := t.TempDir()
+			tc.prepare(t, home)
+			info, err := node.Restore(t.Context(), backup, home, quiet)
+			if err != nil {
+				t.Fatal(err)
+			}
+			c, err := node.LoadConfig(home)
+			if err != nil || c.Block.DoubleSignCheck != tc.want || info.Signs != (tc.want > 0) {
+				t.Errorf("the check is %d, want %d; it signs with the backup's key: %v; %v", c.Block.DoubleSignCheck, tc.want, info.Signs, err)
+			}
+			if text := read(t, home, node.ConfigFile); name == "a folder with a configuration" && !strings.HasPrefix(text, comment) {
+				t.Errorf("what somebody wrote is gone: %.60q", text)
+			}
+			if tc.want == 0 {
+				return
+			}
+			v, err := openHome(home)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer v.Stop()
+			if err := v.Start(); err != nil {
+				t.Fatal(err)
+			}
+			select {
+			case <-v.Failed():
+				if err := v.Cause(); !strings.Contains(err.Error(), "double_sign_check") {
+					t.Error(err)
+				}
+			case <-time.After(20 * time.Second):
+				t.Error("it goes on, alone, from where it was when the backup was taken")
+			}
+		})
+	}
+}
+
 // TestReport_SaysHowAValidatorDoes also asks as Prometheus does.
 func TestReport_SaysHowAValidatorDoes(t *testing.T) {
 	n := alone(t)

@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"strings"
 
 	cmtlog "github.com/cometbft/cometbft/libs/log"
+	"github.com/cometbft/cometbft/libs/service"
 
 	"github.com/confab-chat/confab/namesvc/wire"
 )
@@ -33,7 +35,8 @@ func NewLogger(w io.Writer, c LogConfig) (*slog.Logger, error) {
 
 // cometLogger gives CometBFT's words one level less than it asks for: its info
 // is seven lines a block. What its network modules call errors is mostly peers
-// that went away, and counts for two less.
+// that went away, and counts for two less; what they say whenever a node stops,
+// catches up or loses a peer, for three: see routine.
 //
 // It also notices when consensus has stopped, which CometBFT tells nobody else:
 // the rest of the program would run on.
@@ -76,11 +79,41 @@ func (c cometLogger) Error(msg string, kv ...any) {
 		c.fatal(errNoSnapshot)
 		return
 	}
-	if c.noisy {
+	switch {
+	case routine(msg, kv):
+		c.say(slog.LevelDebug, msg, kv)
+	case c.noisy:
 		c.say(slog.LevelInfo, msg, kv)
-		return
+	default:
+		c.say(slog.LevelWarn, msg, kv)
 	}
-	c.say(slog.LevelWarn, msg, kv)
+}
+
+// routine reports whether CometBFT calls something an error that belongs to a day
+// without any.
+func routine(msg string, kv []any) bool {
+	err := cause(kv)
+	switch msg {
+	case "Stopped accept routine, as transport is closed": // it stops, as it was asked to
+		return true
+	case "Connection failed @ recvRoutine", "Connection failed @ sendRoutine", "Failed to send PacketPing", "Failed to send PacketPong",
+		"Failed to write PacketMsg", "SendTimeout": // "Stopping peer for error" follows, with the same reason
+		return true
+	case "Failed to add block": // from the second of two peers that were asked for it
+		return err != nil && strings.HasPrefix(err.Error(), "got an already committed block")
+	}
+	// Each part is stopped by whoever knows of it, and the second complains.
+	return errors.Is(err, service.ErrAlreadyStopped)
+}
+
+// cause returns the error among the attributes of a line, nil if there is none.
+func cause(kv []any) error {
+	for i := 0; i+1 < len(kv); i += 2 {
+		if err, ok := kv[i+1].(error); ok && kv[i] == "err" {
+			return err
+		}
+	}
+	return nil
 }
 
 // consensusError returns the cause among the attributes of a failure's line.

@@ -183,12 +183,7 @@ func (n *Node) Start() error {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	n.leave = cancel
-	n.server = &http.Server{
-		Handler: n.Query.Handler(), ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 20 * time.Second,
-		WriteTimeout: time.Minute, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 16 << 10,
-		ErrorLog:    slog.NewLogLogger(n.logger.Handler(), slog.LevelDebug),
-		BaseContext: func(net.Listener) context.Context { return ctx },
-	}
+	n.server = newServer(ctx, n.Query.Handler(), queryPatience(), n.logger)
 	n.done.Go(func() {
 		if err := n.server.Serve(n.listen); err != nil && !errors.Is(err, http.ErrServerClosed) {
 			n.logger.Error("query server ended", "err", err)
@@ -227,15 +222,21 @@ func (n *Node) Drop(peer string) {
 // Genesis returns the chain's genesis file.
 func (n *Node) Genesis() *cmttypes.GenesisDoc { return n.comet.GenesisDoc() }
 
-// Failed is closed when the validator cannot go on; the log says why. Only Stop
-// is left to be called then.
+// Failed is closed when the validator cannot go on, or has come to its halt height;
+// the log says why, and so does Cause. Only Stop is left to be called then.
 func (n *Node) Failed() <-chan struct{} { return n.failed }
 
-// fail tells why the validator cannot go on.
+// fail tells why the validator cannot go on, or shall not.
 func (n *Node) fail(err error) {
 	n.fault.Do(func() {
 		n.cause = err
-		n.logger.Error("this validator has stopped taking part", "err", err)
+		var asked *chain.HaltError
+		if errors.As(err, &asked) {
+			n.logger.Info("this validator has come to the height after which it was to stop, and takes no part any more", "height", asked.Height,
+				"do", "back up or change the program, and start it without --halt-height and without halt_height in "+ConfigFile)
+		} else {
+			n.logger.Error("this validator has stopped taking part", "err", err)
+		}
 		close(n.failed)
 	})
 }

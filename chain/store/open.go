@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"path/filepath"
 	"strings"
+	"syscall"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/bloom"
@@ -106,7 +107,10 @@ func lockFolder(dir string, o Options) (*pebble.Lock, error) {
 	if pathError := (*fs.PathError)(nil); errors.As(err, &pathError) {
 		return nil, err // the file cannot be opened at all
 	}
-	return nil, wire.Errorf(wire.Unavailable, "another process is using this folder (%w): stop it, or give this one a folder of its own", err)
+	if errno := syscall.Errno(0); errors.As(err, &errno) && errno != syscall.EAGAIN && errno != syscall.EACCES {
+		return nil, fmt.Errorf("lock the folder: %w; is it on a file system without locks?", err)
+	}
+	return nil, &wire.Error{Code: wire.Unavailable, Text: "another process is using this folder: stop it, or give this one a folder of its own", Err: err}
 }
 
 func openDatabase(dir string, o Options) (*Store, error) {

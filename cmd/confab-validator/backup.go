@@ -100,7 +100,9 @@ ones are made, which are another validator's.
 
 Blocks since the backup are fetched from peers. Before you run it, be sure
 that no other process signs with the same key, now or ever again: two
-signatures for one height are evidence against you. See docs/OPERATOR.md.`,
+signatures for one height are evidence against you. With a key that comes
+from the backup, block.double_sign_check is set to 10, so that the validator
+signs nothing before ten blocks were made without it. See docs/OPERATOR.md.`,
 		Examples: []string{"confab-validator restore --from /backup/v0-monday --home v0"},
 		Flags:    []cli.Flag{&cli.StringFlag{Name: "from", Usage: "the backup's `FOLDER`"}},
 		Run:      runRestore,
@@ -116,9 +118,11 @@ func runRestore(c *command.Call) error {
 	if err != nil {
 		return err
 	}
-	if info.Keys {
-		c.Say("the folder signs with the backup's key. If the validator has run since %s, set block.double_sign_check = 10 in %s, "+
-			"and do not start it before the chain is ten blocks past the last one that it signed", info.Taken.Format(time.RFC3339), filepath.Join(home, node.ConfigFile))
+	if info.Signs {
+		c.Say("the folder signs with the backup's key, which may have signed since %s. So block.double_sign_check is %d in %s: "+
+			"the validator refuses to sign until %d blocks were made without it; set it back to 0 once it signs. "+
+			"If it was stopped before the backup was taken, and has not run anywhere since, you can set it to 0 now",
+			info.Taken.Format(time.RFC3339), node.RestoredCheck, filepath.Join(home, node.ConfigFile), node.RestoredCheck)
 	}
 	c.Say("next: %s", typed(c, "run"))
 	out := describeBackup(home, info)

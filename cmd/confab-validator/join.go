@@ -62,10 +62,11 @@ func join(c *command.Call) error {
 	if err != nil {
 		return err
 	}
-	net, err := remote.New(pin, sources, nil)
+	from, err := remote.New(pin, sources, nil)
 	if err != nil {
 		return err
 	}
+	net := &questioned{Network: from, c: c, told: map[string]bool{}}
 	home := c.Setting("home")
 	if _, err := os.Stat(filepath.Join(home, node.ConfigFile)); err == nil {
 		return wire.Errorf(wire.Exists, "%s is a validator's folder already; to go on with it: %s", home, typed(c, "run"))
@@ -106,7 +107,7 @@ const inquiry = 30 * time.Second
 
 // prepare asks the network, verifies that it is the pin's, and returns what the
 // folder will hold.
-func prepare(c *command.Call, net *remote.Network, sources []string) (node.Config, *cmttypes.GenesisDoc, error) {
+func prepare(c *command.Call, net *questioned, sources []string) (node.Config, *cmttypes.GenesisDoc, error) {
 	ctx, cancel := context.WithTimeout(c.Ctx(), inquiry)
 	defer cancel()
 	pin := net.Pin()
@@ -115,6 +116,7 @@ func prepare(c *command.Call, net *remote.Network, sources []string) (node.Confi
 		return node.Config{}, nil, fmt.Errorf("verify %s from the pin: %w", pin.ChainID, err)
 	}
 	c.Say("%s is at height %d, verified from the pin at height %d", pin.ChainID, newest, pin.Height)
+	net.sayDoubts()
 	b, err := net.Genesis(ctx)
 	if err != nil {
 		return node.Config{}, nil, err
@@ -141,6 +143,29 @@ func prepare(c *command.Call, net *remote.Network, sources []string) (node.Confi
 	return config, doc, config.Check()
 }
 
+// questioned is a network of which is told, once for each, what source confirms
+// nothing.
+type questioned struct {
+	*remote.Network
+	c    *command.Call
+	told map[string]bool
+}
+
+func (q *questioned) sayDoubts() {
+	doubts, others := q.Doubts()
+	for _, d := range doubts {
+		if q.told[d.Source] {
+			continue
+		}
+		q.told[d.Source] = true
+		consequence := ""
+		if others == 1 {
+			consequence = "; what the other one says is verified from the pin, but nobody confirms it"
+		}
+		q.c.Say("warning: the source %s gives no answer that holds (%v)%s", d.Source, d.Err, consequence)
+	}
+}
+
 // trusted returns what a node verifies by that has no block yet, nil if its
 // configuration names nothing.
 func trusted(config node.Config) (node.Trusted, error) {
@@ -156,7 +181,7 @@ func trusted(config node.Config) (node.Trusted, error) {
 
 // follow runs the node, says how far it has come, and what is next when it has
 // caught up.
-func follow(c *command.Call, home string, config node.Config, net *remote.Network) error {
+func follow(c *command.Call, home string, config node.Config, net *questioned) error {
 	logger, err := node.NewLogger(c.Stderr, config.Log)
 	if err != nil {
 		return err
@@ -164,7 +189,7 @@ func follow(c *command.Call, home string, config node.Config, net *remote.Networ
 	var caught atomic.Bool
 	parts := node.Parts{}
 	if config.Join.Pin != "" {
-		parts.Trusted = net
+		parts.Trusted = net.Network
 	}
 	n, err := node.OpenWith(home, config, parts, slog.New(quiet{logger.Handler(), &caught}))
 	if err != nil {
@@ -193,7 +218,7 @@ func follow(c *command.Call, home string, config node.Config, net *remote.Networ
 }
 
 // catchUp waits until the node has the newest block.
-func catchUp(c *command.Call, n *node.Node, net *remote.Network) error {
+func catchUp(c *command.Call, n *node.Node, net *questioned) error {
 	p := c.Progress()
 	defer p.Close()
 	tick := time.NewTicker(200 * time.Millisecond)
@@ -210,6 +235,7 @@ func catchUp(c *command.Call, n *node.Node, net *remote.Network) error {
 			} else if wire.CodeOf(err) == wire.Conflict {
 				return err
 			}
+			net.sayDoubts()
 		}
 		if text := stage(j, newest); text != last {
 			p.Step("%s", text)

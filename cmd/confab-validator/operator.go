@@ -260,15 +260,27 @@ func (o *operator) change(kind namesvc.OpKind, body func(chain string) (any, err
 				p.Step("waiting for a block after %d", s.Height)
 			}
 		})
-	if wire.CodeOf(err) == wire.NotFound && !errors.As(err, new(*lightclient.RejectError)) {
+	var refused *lightclient.RejectError
+	switch {
+	case wire.CodeOf(err) == wire.NotFound && !errors.As(err, &refused):
 		return proof, wire.Errorf(wire.NotFound, "account %q is not on the chain yet: %s", o.account.Name, typed(o.c, "vote enrol"))
+	case errors.As(err, &refused) && refused.Code == namesvc.BadOffer && strings.Contains(refused.Text, "nothing changes"):
+		return proof, errNothingChanges
 	}
 	return proof, err
 }
 
-// subject returns the account that the line's argument names: an id, a handle, or
-// an account in confab's folder.
+// errNothingChanges is the law's refusal of an offer that stands already.
+var errNothingChanges = errors.New("nothing changes")
+
+// subject returns the account that the line's argument names: see accountNamed.
 func (o *operator) subject(text string) (namesvc.AccountID, error) {
+	return accountNamed(o.c, text, func() (*lightclient.Client, error) { return o.client, nil })
+}
+
+// accountNamed returns the account of an id, or of a handle, for which it needs a
+// light client.
+func accountNamed(c *command.Call, text string, client func() (*lightclient.Client, error)) (namesvc.AccountID, error) {
 	if id, err := namesvc.ParseAccountID(text); err == nil {
 		return id, nil
 	}
@@ -279,24 +291,27 @@ func (o *operator) subject(text string) (namesvc.AccountID, error) {
 	if err != nil {
 		return namesvc.AccountID{}, wire.Errorf(wire.Invalid, "%w", err)
 	}
-	r, err := o.client.Resolve(o.c.Ctx(), h, 0)
+	from, err := client()
+	if err != nil {
+		return namesvc.AccountID{}, err
+	}
+	r, err := from.Resolve(c.Ctx(), h, 0)
 	if err != nil {
 		return namesvc.AccountID{}, err
 	}
 	return r.Entry.Account, nil
 }
 
-// votes asks a validator who decides and who votes for what.
-func votes(c *command.Call) (query.Votes, error) {
-	address, err := voteSource(c)
-	if err != nil {
-		return query.Votes{}, err
+// votes asks a validator who decides and who votes for what, and returns its
+// address too.
+func votes(c *command.Call) (v query.Votes, address string, err error) {
+	if address, err = voteSource(c); err != nil {
+		return v, "", err
 	}
-	var v query.Votes
 	if err := fetch(c.Ctx(), address+"/v1/votes", &v, query.MaxVotes); err != nil {
-		return v, wire.Errorf(wire.Unavailable, "%s does not say how the votes stand: %w", address, err)
+		return v, address, wire.Errorf(wire.Unavailable, "%s does not say how the votes stand: %w", address, err)
 	}
-	return v, nil
+	return v, address, nil
 }
 
 func voteSource(c *command.Call) (string, error) {

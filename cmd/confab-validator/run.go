@@ -1,10 +1,12 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/confab-chat/confab/chain"
 	"github.com/confab-chat/confab/chain/node"
 	"github.com/confab-chat/confab/internal/command"
 	"github.com/confab-chat/confab/namesvc/wire"
@@ -16,7 +18,12 @@ func runVerb() command.Verb {
 		Short: "run the validator until it is interrupted",
 		Long: `Runs the validator of the folder. Its log goes to stderr, as validator.toml
 says. Ctrl-C or SIGTERM stops it in good order; what was committed is
-durable, and a validator that was killed goes on where it was.`,
+durable, and a validator that was killed goes on where it was.
+
+The exit status is 0 if it was stopped, or has come to its halt height; 10 if
+it was past that when it started; 17 if it cannot go on before somebody does
+something, as with a rule set that this program does not know; 18 if
+consensus failed. A supervisor should start it again after 18, or a kill.`,
 		Examples: []string{"confab-validator run", "confab-validator run --home v0 --halt-height 250000"},
 		Flags: []cli.Flag{
 			&cli.Uint64Flag{Name: "halt-height", DefaultText: "never", Usage: "stop after the block of this `HEIGHT`, as block.halt_height in validator.toml does"},
@@ -56,7 +63,9 @@ func run(c *command.Call) error {
 	case <-c.Ctx().Done():
 		logger.Info("stopping", "why", "interrupted")
 	case <-n.Failed():
-		cause = stopped(n)
+		if cause = stopped(n); cause == nil {
+			logger.Info("stopping", "why", "halt height")
+		}
 	}
 	if err := n.Stop(); err != nil {
 		return fmt.Errorf("stop validator: %w", err)
@@ -68,10 +77,15 @@ func run(c *command.Call) error {
 	return nil
 }
 
-// stopped returns why a validator stopped by itself: what halted it, if that was
-// meant, else where to look.
+// stopped returns why a validator stopped by itself: nothing if it has come to the
+// height that was asked for, what halted it if that is known, else where to look.
 func stopped(n *node.Node) error {
-	if cause := n.Cause(); wire.CodeOf(cause) == wire.Unavailable {
+	cause := n.Cause()
+	var asked *chain.HaltError
+	switch {
+	case errors.As(cause, &asked):
+		return nil
+	case wire.CodeOf(cause) == wire.Unavailable:
 		return cause
 	}
 	return wire.Errorf(wire.Internal, "consensus stopped by itself; the log above says why")

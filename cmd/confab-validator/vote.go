@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/hex"
+	"errors"
 	"io"
 	"strconv"
 	"time"
@@ -142,7 +143,10 @@ func propose(c *command.Call) error {
 		}
 		return namesvc.Offer{Key: p.Key[:], Possession: p.Signature[:]}, nil
 	})
-	if err != nil {
+	switch {
+	case errors.Is(err, errNothingChanges):
+		return wire.Errorf(wire.Exists, "account %q offers this validator already, or runs it; to see how the votes on it stand: %s", o.account.Name, typed(c, "vote list"))
+	case err != nil:
 		return err
 	}
 	c.Say("ask the operators to vote for it: confab-validator vote admit --power N %v", o.account.ID)
@@ -166,7 +170,10 @@ takes the leaving back.`,
 				return err
 			}
 			proof, err := o.change(namesvc.OpOperate, func(string) (any, error) { return namesvc.Offer{}, nil })
-			if err != nil {
+			switch {
+			case errors.Is(err, errNothingChanges):
+				return wire.Errorf(wire.Exists, "account %q offers no validator, or leaves already; until it has left it is in the list: %s", o.account.Name, typed(c, "vote list"))
+			case err != nil:
 				return err
 			}
 			out := acted{Account: o.account.ID.String(), Did: "leave", Height: proof.Height}

@@ -20,16 +20,19 @@ func voteList() command.Verb {
 		Name:  "list",
 		Short: "show who decides, and how the votes stand",
 		Long: `Shows the validators with their operators and powers, and what is voted for,
-as the validator in --home sees it, or the first source of --network. It is
-not proven.`,
+as the validator in --home sees it, or the first source of --network. That is
+one validator's word: nothing of it is proven, and a lying one could show
+anything. What a vote did is proven where it is cast.`,
 		Examples: []string{"confab-validator vote list", "confab-validator vote list --json --network main"},
 		Flags:    []cli.Flag{confabFlag(), networkFlag()},
 		Run: func(c *command.Call) error {
-			v, err := votes(c)
+			v, source, err := votes(c)
 			if err != nil {
 				return err
 			}
 			out := list(v)
+			out.Source = source
+			c.Say("this is the word of %s; nothing of it is proven", source)
 			return c.Print(out, out.write)
 		},
 	}
@@ -37,6 +40,8 @@ not proven.`,
 
 // voteView is how things stand as --json shows it.
 type voteView struct {
+	Source     string       `json:"source"` // whose word it is
+	Proven     bool         `json:"proven"` // always false
 	Height     uint64       `json:"height"`
 	Checkpoint uint64       `json:"next_checkpoint"`
 	Total      uint64       `json:"total_power"`

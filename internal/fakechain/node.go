@@ -88,6 +88,16 @@ func (c *Chain) Run(ctx context.Context, pause time.Duration) {
 	}
 }
 
+// Take cuts a block a second after the newest one, with what waits in the pool:
+// Run for a clock that the caller drives.
+func (c *Chain) Take() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	ops := c.pool
+	c.pool = nil
+	c.cut(c.time().Add(time.Second), ops)
+}
+
 // pageOps is how many ops a page of a history has. It is small, so that tests
 // with few ops turn pages.
 const pageOps = 3

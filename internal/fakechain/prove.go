@@ -1,6 +1,7 @@
 package fakechain
 
 import (
+	"iter"
 	"time"
 
 	"github.com/confab-chat/confab/lightclient"
@@ -57,6 +58,14 @@ func (c *Chain) Leaf(height uint64, kind byte, id []byte) bundle.Leaf {
 	k := statetree.Key(namesvc.LeafKey(kind, id))
 	proof := must(must(tree.Prove(k)).MarshalBinary())
 	return bundle.Leaf{Kind: kind, ID: id, Value: must(tree.Get(k)), Proof: proof}
+}
+
+// Leaves returns all leaves of the state that the head of a height carries, in
+// ascending order of key: with them a test fills a store of its own.
+func (c *Chain) Leaves(height uint64) iter.Seq2[statetree.Key, []byte] {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.blocks[height-1].tree.All()
 }
 
 // Bundle answers a request truthfully, under the newest head.

@@ -30,7 +30,7 @@ import (
 func BenchmarkFootprint(b *testing.B) {
 	n := start(b, testnet.Spec{Params: benchParams(), Validators: 1, Pause: 200 * time.Millisecond})
 	people := settle(b, n, 1000)
-	before, total := weigh(b, n.Home(0)), 0
+	before, total, opSize := weigh(b, n.Home(0)), 0, 0
 	for b.Loop() {
 		var ops [][]byte
 		for range 50 {
@@ -39,23 +39,51 @@ func BenchmarkFootprint(b *testing.B) {
 			}
 		}
 		submitAll(b, n, ops)
-		total += len(ops)
+		total, opSize = total+len(ops), len(ops[0])
 	}
 	client := clientMemory(b, n, people)
 	if err := n.StopOne(0); err != nil {
 		b.Fatal(err)
 	}
-	after := weigh(b, n.Home(0))
+	after, each := weigh(b, n.Home(0)), 0.0
 	for part, size := range after {
-		b.ReportMetric(float64(size-before[part])/float64(total), "B/op-in-"+part)
+		took := float64(size-before[part]) / float64(total)
+		b.ReportMetric(took, "B/op-in-"+part)
+		each += took
 	}
 	c := spawn(b, n.Home(0), "", -1)
 	serving(b, n)
-	b.ReportMetric(float64(resident(b, c.Process.Pid))/(1<<20), "MiB-validator")
+	validator := float64(resident(b, c.Process.Pid))
+	b.ReportMetric(validator/(1<<20), "MiB-validator")
 	b.ReportMetric(client/(1<<20), "MiB-client")
+	b.ReportMetric(each/float64(opSize), "disk/op-bytes")
 	b.ReportMetric(0, "ns/op")
 	c.end(b)
+	if os.Getenv("CONFAB_LONG") == "" {
+		return
+	}
+	// Nothing else to compare with: the bytes of the op itself are in every block.
+	for _, at := range []struct {
+		what      string
+		got, most float64
+	}{
+		{"MiB resident of a validator", validator / (1 << 20), maxValidatorMiB},
+		{"MiB resident of a light client", client / (1 << 20), maxClientMiB},
+		{"bytes on disk for a byte of an op", each / float64(opSize), maxDiskRatio},
+	} {
+		if at.got > at.most {
+			b.Errorf("%.1f %s, at most %.1f are promised", at.got, at.what, at.most)
+		}
+	}
 }
+
+// What a long run asserts. Measured: 114 to 198 MiB, 15 MiB, and 1,140 to 1,290 bytes
+// for an op of some 300.
+const (
+	maxValidatorMiB = 400
+	maxClientMiB    = 40
+	maxDiskRatio    = 6
+)
 
 // weigh returns the bytes under the parts of a validator's data.
 func weigh(b *testing.B, home string) map[string]int64 {

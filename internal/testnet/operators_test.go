@@ -13,6 +13,7 @@ import (
 
 	"github.com/confab-chat/confab/chain"
 	"github.com/confab-chat/confab/chain/node"
+	"github.com/confab-chat/confab/internal/remote"
 	"github.com/confab-chat/confab/internal/testnet"
 	"github.com/confab-chat/confab/lightclient"
 	"github.com/confab-chat/confab/lightclient/verify"
@@ -232,6 +233,95 @@ func TestOperators_AdmitAndLeave(t *testing.T) {
 	wait(t, g.ctx, g.Network, g.Nodes[1].Query.Heads.Newest())
 	compareRoots(t, g.Network, g.params)
 	t.Logf("admitted and left within %d blocks", g.Nodes[1].Query.Heads.Newest())
+}
+
+// TestOperators_ReWeight: votes of three operators change the power of the fourth's
+// validator, at a checkpoint and not before; CometBFT counts its votes by the new
+// power, and a light client finds it in the validators of a head that it verifies
+// from the first header.
+func TestOperators_ReWeight(t *testing.T) {
+	g := govern(t, 6, 0, nil)
+	id, err := node.LoadIdentity(g.Home(3))
+	if err != nil {
+		t.Fatal(err)
+	}
+	pin, err := g.Pin()
+	if err != nil {
+		t.Fatal(err)
+	}
+	sources, err := remote.New(pin, g.URLs(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := g.Nodes[0].Query.Heads.Newest()
+	g.vote(namesvc.Vote{Kind: namesvc.VotePower, Account: g.operators[3].ID, Number: 16}, 0, 1, 2)
+	var at uint64 // the first block that the new set decides
+	g.await(0, "its power is the old one", func() bool {
+		newest := g.Nodes[0].Query.Heads.Newest()
+		for h := before; h <= newest; h++ {
+			if g.power(0, h, id.Key) == 16 {
+				at = h
+				return true
+			}
+		}
+		return false
+	})
+	// The block after a checkpoint records it, and counts the votes; what it says of
+	// the validators holds from the next but one on.
+	if (at-3)%g.params.Checkpoint != 0 {
+		t.Errorf("the power changed at height %d, which does not belong to a checkpoint", at)
+	}
+	if got := g.power(0, at-1, id.Key); got != 10 {
+		t.Errorf("its power was %d before", got)
+	}
+	for i, n := range g.Nodes {
+		wait(t, g.ctx, g.Network, at)
+		if v, ok := g.set(i).Find(id.Key); !ok || v.Power != 16 {
+			t.Errorf("validator %d: the state says %+v", i, v)
+		}
+		if r := n.Report(); r.TotalPower != 46 || i == 3 && r.Power != 16 {
+			t.Errorf("validator %d reports power %d of %d", i, r.Power, r.TotalPower)
+		}
+	}
+	_, set, err := sources.Head(g.ctx, at)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := powerIn(set, id.Key); got != 16 || set.TotalPower() != 46 {
+		t.Errorf("a light client finds power %d of %d", got, set.TotalPower())
+	}
+	g.newcomer()
+	// The other three have 30 of 46, which is less than two thirds: they stand still
+	// without it.
+	if err := g.StopOne(3); err != nil {
+		t.Fatal(err)
+	}
+	still := standsStill(t, g.ctx, g.Nodes[0].Query.Heads.Newest)
+	if err := g.StartOne(3); err != nil {
+		t.Fatal(err)
+	}
+	wait(t, g.ctx, g.Network, still+3)
+	g.seals(0)
+	compareRoots(t, g.Network, g.params)
+}
+
+// power returns the power of a validator among those that decided a height.
+func (g *governed) power(i int, height uint64, key [33]byte) uint64 {
+	g.t.Helper()
+	_, set, err := g.Nodes[i].Query.Heads.Head(height)
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	return powerIn(set, key)
+}
+
+func powerIn(set verify.Validators, key [33]byte) uint64 {
+	for i := range set.Len() {
+		if v := set.At(i); v.Key == key {
+			return v.Power
+		}
+	}
+	return 0
 }
 
 // secondLaw is a rule set 2 that does what rule set 1 does and leaves its mark.

@@ -1,6 +1,12 @@
 package testnet_test
 
 import (
+	"fmt"
+	"html"
+	"io"
+	"net/http"
+	"regexp"
+	"strings"
 	"testing"
 	"time"
 
@@ -59,6 +65,8 @@ func TestJoin_BySnapshotAndTakesPart(t *testing.T) {
 		t.Errorf("of an account with %d ops before it joined, it has %d", e.Seq, len(events))
 	}
 
+	explorerFits(t, "http://"+me.QueryAddr(), me.App.From())
+
 	candidate := g.operators[4]
 	p, err := node.Possession(g.Home(five), candidate.ID)
 	if err != nil {
@@ -70,6 +78,58 @@ func TestJoin_BySnapshotAndTakesPart(t *testing.T) {
 	g.awaitVote(0, p.Key)
 	g.proposes(five)
 	g.seals(0)
+}
+
+// links are those of a page to the explorer and to the API.
+var links = regexp.MustCompile(`href="(/(?:explorer|v1)/[^"]*)"`)
+
+// explorerFits follows all links of the explorer of a node that joined by a snapshot.
+// Whatever a page offers must be there, bundles too, although most of the chain is
+// from before the node came; and what is not there gets a sentence.
+func explorerFits(t *testing.T, base string, from uint64) {
+	t.Helper()
+	get := func(path string) (int, string) {
+		res, err := http.Get(base + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer res.Body.Close()
+		b, err := io.ReadAll(res.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return res.StatusCode, string(b)
+	}
+	const most = 120 // the chain goes on meanwhile, and with it its pages
+	seen, bundles := map[string]bool{"/": true}, 0
+	for queue := []string{"/"}; len(queue) > 0 && len(seen) < most; queue = queue[1:] {
+		status, body := get(queue[0])
+		if status != http.StatusOK {
+			t.Errorf("%s, which a page links to: status %d: %.300s", queue[0], status, body)
+		}
+		if strings.HasPrefix(queue[0], "/v1/bundle") {
+			bundles++
+		}
+		if strings.HasPrefix(queue[0], "/v1/") {
+			continue
+		}
+		for _, m := range links.FindAllStringSubmatch(body, -1) {
+			if path := html.UnescapeString(m[1]); !seen[path] {
+				seen[path] = true
+				queue = append(queue, path)
+			}
+		}
+	}
+	if bundles == 0 {
+		t.Errorf("among %d pages nothing offers a bundle", len(seen))
+	}
+	if _, body := get("/"); !strings.Contains(body, fmt.Sprintf("of blocks from %d on", from)) {
+		t.Error("the overview does not say from where on records are here")
+	}
+	if status, body := get(fmt.Sprintf("/explorer/blocks/%d", from-2)); status != http.StatusNotFound || !strings.Contains(body, "<p>") {
+		t.Errorf("a block from before it joined: status %d: %.300s", status, body)
+	}
+	t.Logf("%d pages, %d bundles", len(seen), bundles)
 }
 
 // proposes waits until node i has proposed a block that the others took.
