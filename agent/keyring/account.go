@@ -31,6 +31,7 @@ type Account struct {
 type Keys struct {
 	Device key.Device
 	Root   *key.Root // the lower root key, nil if none is kept here
+	Vault  key.Vault // zero if this machine never had the phrase
 }
 
 // Options are a new account's choices.
@@ -48,6 +49,7 @@ func New(rand io.Reader, phrase key.Phrase, kind namesvc.Kind, opt Options, p Pr
 	if err != nil {
 		return Account{}, err
 	}
+	keys.Vault = phrase.Vault()
 	roots := []key.Public{phrase.Root(0).Public()}
 	if keys.Root != nil {
 		roots = append(roots, keys.Root.Public())
@@ -89,6 +91,19 @@ func Restore(rand io.Reader, phrase key.Phrase, id Identity, opt Options, p Prot
 	if _, _, err := FindRoot(phrase, id.Root); err != nil {
 		return Account{}, err
 	}
+	keys, err := newKeys(rand, opt)
+	if err != nil {
+		return Account{}, err
+	}
+	keys.Vault = phrase.Vault()
+	return encrypt(rand, header{Account: id.Account, Kind: id.Kind, Genesis: id.Genesis}, keys, opt, p)
+}
+
+// Join makes a device key for an account that exists already, to be added by
+// another device of its: no root key comes here. It is worth something once the
+// account lists it.
+func Join(rand io.Reader, id Identity, opt Options, p Protection) (Account, error) {
+	opt.NoRoot = true
 	keys, err := newKeys(rand, opt)
 	if err != nil {
 		return Account{}, err
@@ -138,7 +153,7 @@ func encrypt(rand io.Reader, h header, keys Keys, opt Options, p Protection) (Ac
 	}
 	h.Name, h.Created, h.KDF = opt.Name, uint64(opt.Created.Unix()), k
 	h.Device = keys.Device.Public()
-	secret := make([]byte, 0, 2*key.SeedSize)
+	secret := make([]byte, 0, maxSecret)
 	defer func() { clear(secret[:cap(secret)]) }()
 	seed := keys.Device.Seed()
 	secret = append(secret, seed[:]...)
@@ -148,6 +163,9 @@ func encrypt(rand io.Reader, h header, keys Keys, opt Options, p Protection) (Ac
 		secret = append(secret, seed[:]...)
 	}
 	clear(seed[:])
+	if !keys.Vault.IsZero() {
+		secret = append(secret, keys.Vault[:]...)
+	}
 	f := file{Magic: magic, Version: version, Clear: wire.Encode(h)}
 	aead, err := k.cipher(p.passphrase)
 	if err != nil {
@@ -173,7 +191,7 @@ func (a Account) Unlock(passphrase []byte) (Keys, error) {
 	if err != nil {
 		return Keys{}, err
 	}
-	secret := make([]byte, 0, 2*key.SeedSize+chacha20poly1305.Overhead)
+	secret := make([]byte, 0, maxSecret+chacha20poly1305.Overhead)
 	defer func() { clear(secret[:cap(secret)]) }()
 	secret, err = aead.Open(secret, a.kdf.Nonce[:], a.file.Secret, a.file.associated())
 	if err != nil {
@@ -183,6 +201,9 @@ func (a Account) Unlock(passphrase []byte) (Keys, error) {
 	if !a.Root.IsZero() {
 		root := key.RootFromSeed([key.SeedSize]byte(secret[key.SeedSize:]))
 		keys.Root = &root
+	}
+	if n := secretSize(a.Root); len(secret) > n {
+		keys.Vault = key.Vault(secret[n:])
 	}
 	// Whoever knows the passphrase may still have made a file whose parts
 	// disagree, and a person would sign with other keys than those shown.

@@ -321,6 +321,21 @@ func TestRestore_TakesAnAccountThatOnlyTheChainKnows(t *testing.T) {
 	wantCode(t, err, wire.NotFound)
 }
 
+func TestJoin_BringsADeviceKeyAndNoRoot(t *testing.T) {
+	a := make1(t, "alice")
+	id, err := a.Identity()
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := Join(roll("new machine"), id, Options{Name: "b", Created: at()}, Protect(right(), cheap()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if keys := unlock(t, b, right()); keys.Root != nil || !b.Root.IsZero() || keys.Device.Public() != b.Device || b.Device == a.Device || b.ID != a.ID {
+		t.Errorf("it is %+v", b)
+	}
+}
+
 func TestFindRoot_KnowsARotatedOne(t *testing.T) {
 	phrase := newPhrase(t, "alice")
 	for _, n := range []uint32{0, 1, maxRotations - 1} {
@@ -338,7 +353,7 @@ func TestFindRoot_KnowsARotatedOne(t *testing.T) {
 // TestFile_NeverChanges holds the format: a file that a release has written must
 // open in every later one.
 func TestFile_NeverChanges(t *testing.T) {
-	const golden = "testdata/account-1.hex"
+	const golden = "testdata/account-1-vault.hex"
 	if *update {
 		if err := os.WriteFile(golden, []byte(hex.EncodeToString(make1(t, "golden").File())+"\n"), 0o644); err != nil {
 			t.Fatal(err)
@@ -359,6 +374,28 @@ func TestFile_NeverChanges(t *testing.T) {
 	unlock(t, a, right())
 	if !bytes.Equal(b, make1(t, "golden").File()) {
 		t.Error("the same account is written differently now; the format is frozen")
+	}
+}
+
+// A file from before there were vault keys opens, and has none.
+func TestFile_OpensWithoutAVaultKey(t *testing.T) {
+	text, err := os.ReadFile("testdata/account-1.hex")
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := hex.DecodeString(strings.TrimSpace(string(text)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, err := Parse(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if keys := unlock(t, a, right()); !keys.Vault.IsZero() || keys.Root == nil {
+		t.Error("it has a vault key, or no root key")
+	}
+	if keys := unlock(t, make1(t, "golden"), right()); keys.Vault != newPhrase(t, "golden").Vault() {
+		t.Error("a new account has not the phrase's vault key")
 	}
 }
 

@@ -23,8 +23,9 @@ type file struct {
 	Version uint8
 	Clear   []byte // encoding of a header
 	// Secret is the encryption of the device key's seed, followed by the lower
-	// root key's if there is one: 32 or 64 bytes and the tag of 16. It is not
-	// CBOR, because a CBOR encoder leaves copies in buffers that nobody wipes.
+	// root key's if there is one and by the vault key if this machine had the
+	// phrase: 32 to 96 bytes and the tag of 16. Whether the second is a root key
+	// says the header. It is not CBOR, because a CBOR encoder leaves copies in buffers that nobody wipes.
 	Secret []byte
 	// Sum is the SHA-256 of the file with Sum all zero. It tells a damaged file
 	// from a wrong passphrase, and keeps nobody from forging anything.
@@ -87,7 +88,7 @@ func Parse(b []byte) (Account, error) {
 	if err := h.check(); err != nil {
 		return Account{}, err
 	}
-	if want := secretSize(h.Root) + 16; len(f.Secret) != want {
+	if want := secretSize(h.Root) + 16; len(f.Secret) != want && len(f.Secret) != want+len(key.Vault{}) {
 		return Account{}, wire.Errorf(wire.Invalid, "this account file is malformed: its secret has %d bytes, not %d", len(f.Secret), want)
 	}
 	return Account{
@@ -96,7 +97,10 @@ func Parse(b []byte) (Account, error) {
 	}, nil
 }
 
-// secretSize returns the size of what is encrypted.
+// maxSecret is the most that is encrypted.
+const maxSecret = 2*key.SeedSize + len(key.Vault{})
+
+// secretSize returns the size of the keys that are encrypted, but for the vault's.
 func secretSize(root key.Public) int {
 	if root.IsZero() {
 		return key.SeedSize
