@@ -65,6 +65,8 @@ type Agent struct {
 	selfNext uint64          // when the own account is looked after next, ms
 	alone    uint64          // since when other devices are listed and none has spoken, ms
 
+	linking *linking // the invitation for a new device that is out
+
 	following sync.WaitGroup // who reads concierges
 }
 

@@ -221,6 +221,12 @@ func (b *batch) enter(r *room, s *e2ee.Session) {
 	if p := r.Commit; p != nil {
 		b.unqueue(p.IDs)
 	}
+	if s.Instance() > 1 && !b.a.own(r) {
+		// Somebody had lost what it takes to read: what no receipt covers may be
+		// part of what he could not.
+		id, with := b.a.id(r), r.With
+		b.say(func() { go b.a.resendUncovered(id, with) })
+	}
 	for _, over := range r.replace(group, s.Instance()) {
 		b.forget(over)
 	}

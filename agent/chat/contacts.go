@@ -151,6 +151,7 @@ func (a *Agent) leaveKnock(ctx context.Context, id message.ConversationID, progr
 	if them.party() != r.With {
 		return wire.Errorf(wire.Conflict, "the account has another owner now")
 	}
+	a.log.Debug("a knock is made", "conversation", id)
 	progress("fetching keys of their devices")
 	offers, err := a.fetchOffers(ctx, them.members(), nil)
 	if err != nil {
@@ -228,6 +229,7 @@ func (b *batch) knock(body []byte) error {
 
 // requested takes a request that is genuine.
 func (b *batch) requested(e message.Event, them message.Party, ask message.ContactRequest) error {
+	b.a.log.Debug("somebody asks to be a contact", "account", them.Account)
 	c, err := b.contact(them.Account)
 	isNew := wire.CodeOf(err) == wire.NotFound
 	if err != nil && !isNew {
@@ -366,6 +368,44 @@ func (a *Agent) MarkVerified(ctx context.Context, who string, ok bool) (Contact,
 		}
 		return nil
 	})
+}
+
+// Repin accepts that a contact's account is under other control now, because this
+// person has made sure who that is. The conversation with whoever had it before
+// stays as it was; a new one begins, which has to be asked for.
+func (a *Agent) Repin(ctx context.Context, who string) (Contact, error) {
+	c, err := a.find(who)
+	if err != nil {
+		return Contact{}, fmt.Errorf("accept a contact's new control: %w", err)
+	}
+	l, err := a.roster.ask(ctx, c.Party.Account, 0)
+	if err != nil {
+		return Contact{}, fmt.Errorf("accept a contact's new control: %w", err)
+	}
+	if l.party() == c.Party {
+		return Contact{}, wire.Errorf(wire.Conflict, "accept a contact's new control: the account of %s is under the control that you know", who)
+	}
+	var id message.ConversationID
+	err = a.change(ctx, func(b *batch) error {
+		c.Party, c.State, c.Verified = l.party(), store.Invited, 0
+		b.do(func(tx *store.Tx) error { return tx.Repin(c.Party) })
+		b.setContact(c, false)
+		id = message.Direct(a.party(), c.Party)
+		r, err := b.open(id, c.Party)
+		if err != nil {
+			return err
+		}
+		e, err := message.New(id, a.author(), message.Place{}, a.o.Now(), message.ContactRequest{
+			From: a.party(), Reach: e2ee.Reach{Address: r.Address, Key: r.Key}.Encode(),
+		})
+		r.Request, r.Asked, r.Changed = e.Bytes(), 0, b.now
+		b.tell(id)
+		return err
+	})
+	if err != nil {
+		return Contact{}, fmt.Errorf("accept a contact's new control: %w", err)
+	}
+	return a.Contact(ctx, c.Party.Account.String())
 }
 
 // RemoveContact forgets a contact, its conversation and its queue.

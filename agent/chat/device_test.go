@@ -6,8 +6,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/confab-chat/confab/agent/store"
 	"github.com/confab-chat/confab/namesvc"
 	"github.com/confab-chat/confab/namesvc/key"
+	"github.com/confab-chat/confab/namesvc/wire"
 )
 
 // devices makes these the devices of a person; those that are new agree.
@@ -111,4 +113,85 @@ func TestDevices_TwoSendAtOnce(t *testing.T) {
 	if !slices.Equal(alice.sees(bob), tablet.sees(bob)) {
 		t.Error("the two devices show different orders")
 	}
+}
+
+func TestLink_ByACode(t *testing.T) {
+	w := newWorld(t)
+	alice, bob := w.person("alice", w.harbor).device(), w.person("bob", w.lagoon).device()
+	w.friends(alice, bob)
+	alice.say(bob, "before")
+	invitation, err := alice.Link(w.Context())
+	w.must(err)
+	k := newKey(t)
+	ask := Joining{
+		Client: w.client(), Account: alice.p.actor.ID, Code: invitation.Code, Device: k, Name: "tablet", Now: w.Now, Rand: rand.Reader,
+	}
+	wrong := ask
+	wrong.Code = "AAAA-AAAA-AAAA-AAAA"
+	if err := AskToJoin(w.Context(), wrong); wire.CodeOf(err) != wire.NotFound {
+		t.Errorf("a wrong code gives %v", err)
+	}
+	w.must(AskToJoin(w.Context(), ask))
+	w.until("the request is shown", func() bool {
+		list, err := alice.LinkRequests(w.Context())
+		return err == nil && len(list) == 1 && list[0].Device == k.Public() && list[0].Name == "tablet"
+	})
+	if err := alice.LinkAccept(w.Context(), newKey(t).Public(), alice.p.actor.Root, nil); wire.CodeOf(err) != wire.NotFound {
+		t.Errorf("accepting who did not ask gives %v", err)
+	}
+	w.must(alice.LinkAccept(w.Context(), k.Public(), alice.p.actor.Root, nil))
+	tablet := alice.p.start(k, t.TempDir())
+	w.until("the tablet has what was said before", func() bool { return slices.Contains(tablet.sees(bob), "you: before") })
+	if err := AskToJoin(w.Context(), ask); wire.CodeOf(err) != wire.NotFound {
+		t.Errorf("a code that was used gives %v", err)
+	}
+	w.must(alice.RemoveDevice(w.Context(), k.Public(), alice.p.actor.Root, nil))
+	list, err := alice.Devices(w.Context())
+	w.must(err)
+	if len(list) != 1 || !list[0].This {
+		t.Errorf("after the removal there are %d devices", len(list))
+	}
+}
+
+// Every device is lost; the phrase is not.
+func TestVault_RestoresFromThePhrase(t *testing.T) {
+	w := newWorld(t)
+	p := w.person("alice", w.harbor)
+	p.vault = key.Vault{1, 2, 3}
+	alice, bob := p.device(), w.person("bob", w.lagoon).device()
+	w.friends(alice, bob)
+	alice.say(bob, "one")
+	bob.say(alice, "two")
+	alice.reads(bob, "you: one", "@bob: two")
+	id := alice.roomIDs()[0]
+	w.until("the vault has it", func() bool {
+		var s saved
+		err := alice.store.View(func(tx *store.Tx) error {
+			b, err := tx.Get(vaultNote(id))
+			if err != nil {
+				return err
+			}
+			return wire.Recall(b, &s)
+		})
+		n := 0
+		for _, h := range s.Heads {
+			if h.Delivered > 0 {
+				n++
+			}
+		}
+		return err == nil && n == 2
+	})
+	alice.stop()
+	bob.say(alice, "three, while she has nothing")
+	k := newKey(t)
+	p.devices(k)
+	alice = p.start(k, t.TempDir())
+	w.until("contacts and messages are back", func() bool {
+		return alice.state(bob) == "accepted" && slices.Contains(alice.sees(bob), "you: one") && slices.Contains(alice.sees(bob), "@bob: two")
+	})
+	bob.say(alice, "four")
+	w.until("the conversation goes on", func() bool { return slices.Contains(alice.sees(bob), "@bob: four") })
+	w.until("what was sent meanwhile comes", func() bool { return slices.Contains(alice.sees(bob), "@bob: three, while she has nothing") })
+	alice.say(bob, "five")
+	w.until("bob reads her", func() bool { return slices.Contains(bob.sees(alice), "@alice: five") })
 }

@@ -70,6 +70,10 @@ func (b *batch) entry(box stream.ID, e stream.Entry) error {
 	if box == b.a.knockBox() {
 		return b.knock(e.Body)
 	}
+	if l := b.a.linking; l != nil && box == l.box {
+		b.a.linkEntry(e.Body)
+		return nil
+	}
 	id, ok := b.a.byBox[box]
 	if !ok {
 		return nil
@@ -167,7 +171,7 @@ func (b *batch) message(id message.ConversationID, r *room, m []byte) error {
 		known = known || bytes.Equal(g, group)
 	}
 	if !known {
-		return b.early(id, r, m)
+		return b.early(id, r, m, false)
 	}
 	s, err := b.session(r, group)
 	if err != nil {
@@ -176,7 +180,7 @@ func (b *batch) message(id message.ConversationID, r *room, m []byte) error {
 	opened, err := s.Open(m)
 	switch {
 	case errors.Is(err, e2ee.ErrEarly):
-		return b.early(id, r, m)
+		return b.early(id, r, m, bytes.Equal(group, r.Group))
 	case errors.Is(err, e2ee.ErrSpent):
 		return nil // our own, or one that was read
 	case errors.Is(err, e2ee.ErrLate):
@@ -215,11 +219,14 @@ func (b *batch) broken(id message.ConversationID, r *room, group []byte, why err
 	return nil
 }
 
-// early keeps a message that cannot be opened yet.
-func (b *batch) early(id message.ConversationID, r *room, m []byte) error {
+// early keeps a message that cannot be opened yet. ours says that it is of the
+// session in use, so that a commit must be missing; otherwise it may be of one
+// that this device never was in.
+func (b *batch) early(id message.ConversationID, r *room, m []byte, ours bool) error {
 	if len(m) > store.MaxNote {
 		return nil // a Welcome is never early; nothing else is so large
 	}
+	r.Behind = r.Behind || ours
 	b.notes[earlyNote(id, r.EarlyTo)] = m
 	r.EarlyTo++
 	if r.EarlyTo-r.EarlyFrom > maxEarly {
@@ -237,7 +244,7 @@ func earlyNote(id message.ConversationID, n uint64) string {
 // again tries the early messages, after the session went on.
 func (b *batch) again(id message.ConversationID, r *room) error {
 	from, to := r.EarlyFrom, r.EarlyTo
-	r.EarlyFrom = to
+	r.EarlyFrom, r.Behind = to, false
 	for n := from; n < to; n++ {
 		m, err := b.note(earlyNote(id, n))
 		if wire.CodeOf(err) == wire.NotFound {

@@ -45,12 +45,14 @@ type room struct {
 	// What waits.
 	Unsealed           []message.ID // own events that no session has sealed yet
 	Partial            []partial
+	Behind             bool   // some of them are of the session in use
 	EarlyFrom, EarlyTo uint64 // numbers of the kept early messages: [from, to)
 
 	// First contact.
 	Request  []byte // the event of the knock, theirs or ours
 	Asked    uint64 // when our knock was last left, ms
 	Answered bool   // our acceptance is on its way
+	Anew     bool   // sessions of before are lost: the contact has to be told by a knock
 }
 
 // pending is an own commit whose slot is not decided.

@@ -89,3 +89,40 @@ func TestSwitch_AwayFromADeadConcierge(t *testing.T) {
 	bob.say(alice, "and this")
 	alice.reads(bob, "@bob: withheld for ever", "@bob: and this")
 }
+
+func TestSwitch_ByOneCommand(t *testing.T) {
+	w := newWorld(t)
+	alice, bob := w.person("alice", w.harbor).device(), w.person("bob", w.lagoon).device()
+	w.friends(alice, bob)
+	bob.say(alice, "one")
+	alice.reads(bob, "@bob: one")
+	var said []string
+	w.must(alice.Switch(w.Context(), "@lagoon", func(s string) { said = append(said, s) }))
+	if len(said) < 3 {
+		t.Errorf("progress is only %q", said)
+	}
+	bob.say(alice, "two")
+	alice.reads(bob, "@bob: one", "@bob: two")
+	w.until("the old concierge passes on", func() bool {
+		alice.mu.Lock()
+		defer alice.mu.Unlock()
+		return len(alice.offices.former) == 1 && alice.offices.former[0].told
+	})
+}
+
+func TestSwitch_ToWhoIsNotThereChangesNothing(t *testing.T) {
+	w := newWorld(t)
+	alice := w.person("alice", w.harbor).device()
+	w.lagoon.stop()
+	before, _ := w.Entry(alice.p.actor.ID)
+	if err := alice.Switch(w.Context(), "@lagoon", nil); err == nil {
+		t.Fatal("it switched to a concierge that does not answer")
+	}
+	after, _ := w.Entry(alice.p.actor.ID)
+	if after.Seq != before.Seq {
+		t.Error("the entry was changed")
+	}
+	if err := alice.Switch(w.Context(), "@alice", nil); err == nil {
+		t.Error("a person is no concierge")
+	}
+}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/confab-chat/confab/agent/store"
 	"github.com/confab-chat/confab/concierge"
+	"github.com/confab-chat/confab/namesvc/key"
 	"github.com/confab-chat/confab/namesvc/wire"
 	"github.com/confab-chat/confab/talk/e2ee"
 	"github.com/confab-chat/confab/talk/message"
@@ -30,6 +31,7 @@ const (
 	recordQueue   = 3
 	recordAsk     = 4
 	recordEvents  = 5
+	recordVault   = 6
 )
 
 // sharedContact is a contact with its room, as another device needs it.
@@ -115,10 +117,14 @@ func (b *batch) shareContact(r *room) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	return b.share(recordContact, sharedContact{
+	return b.share(recordContact, shared(c, r))
+}
+
+func shared(c store.Contact, r *room) sharedContact {
+	return sharedContact{
 		Party: c.Party, State: uint8(c.State), Handle: c.Handle, Name: c.Name, Added: c.Added, Verified: c.Verified,
 		Changed: r.Changed, Seed: r.Seed, Address: r.Address, Key: r.Key, Reach: r.Reach, Request: r.Request, Asked: r.Asked, Answered: r.Answered,
-	})
+	}
 }
 
 // tellGone tells the own other devices that a contact was removed.
@@ -131,6 +137,11 @@ func (b *batch) tellGone(p message.Party) error {
 func (b *batch) snapshot(own *room) error {
 	if len(own.Seed) == 32 {
 		if _, err := b.share(recordQueue, sharedQueue{Seed: own.Seed}); err != nil {
+			return err
+		}
+	}
+	if k, err := b.a.vaultKey(); err == nil && !k.IsZero() {
+		if _, err := b.share(recordVault, k[:]); err != nil {
 			return err
 		}
 	}
@@ -180,6 +191,11 @@ func (b *batch) sync(raw []byte) error {
 			return nil
 		}
 		b.say(func() { go b.a.tellHistory(s) })
+	case recordVault:
+		var k []byte
+		if err := wire.Decode(rec.Body, &k, len(rec.Body)); err == nil && len(k) == len(key.Vault{}) {
+			b.notes[vaultKeyNote] = k
+		}
 	case recordEvents:
 		var s historyEvents
 		if err := wire.Decode(rec.Body, &s, len(rec.Body)); err != nil {

@@ -190,6 +190,7 @@ func (a *Agent) tendSelf(ctx context.Context) {
 	}
 	a.tendDevices(ctx, l)
 	a.leaveFormer(ctx)
+	a.tendVault(ctx)
 }
 
 // once tells a notice once while the agent runs.
@@ -247,6 +248,9 @@ func (a *Agent) tendRoom(ctx context.Context, id message.ConversationID) error {
 			Text: "this contact's account is under other control now: nothing is sent until you have compared safety numbers and accepted it"})
 		return nil
 	}
+	if r.Anew {
+		return a.askAnew(ctx, id)
+	}
 	if a.own(r) {
 		a.introduceAll(ctx, a.otherDevices())
 		if err := a.change(ctx, func(b *batch) error { return b.shareUntold() }); err != nil {
@@ -263,11 +267,46 @@ func (a *Agent) tendRoom(ctx context.Context, id message.ConversationID) error {
 	return nil
 }
 
+// askAnew tells a contact, by a knock, that this account's devices are others now
+// and have no session with them.
+func (a *Agent) askAnew(ctx context.Context, id message.ConversationID) error {
+	err := a.change(ctx, func(b *batch) error {
+		r, err := b.room(id)
+		if err != nil {
+			return err
+		}
+		reach, _ := a.reach(r, a.party())
+		e, err := message.New(id, a.author(), message.Place{}, a.o.Now(), message.ContactRequest{From: a.party(), Reach: reach.Encode()})
+		if err != nil {
+			return err
+		}
+		r.Request = e.Bytes()
+		return nil
+	})
+	if err == nil {
+		err = a.leaveKnock(ctx, id, nil)
+	}
+	if err != nil {
+		return err
+	}
+	return a.change(ctx, func(b *batch) error {
+		r, err := b.room(id)
+		if err == nil {
+			r.Anew = false
+		}
+		return err
+	})
+}
+
 // tendSession makes a session, mends it, and keeps it in step with the devices
 // that the chain lists.
 func (a *Agent) tendSession(ctx context.Context, id message.ConversationID, r *room) error {
 	now := a.now()
 	var t timing
+	patience := 10 * healAfter
+	if r.Behind {
+		patience = healAfter
+	}
 	a.timing(id, func(p *timing) {
 		if r.EarlyFrom == r.EarlyTo {
 			p.stuck = 0
@@ -280,11 +319,11 @@ func (a *Agent) tendSession(ctx context.Context, id message.ConversationID, r *r
 	case !reachable:
 		return nil // the answer brings it
 	case len(r.Group) == 0:
-		if a.own(r) && len(a.otherDevices()) == 0 || !a.first(id, r, now) {
-			return nil
+		if a.own(r) && len(a.otherDevices()) == 0 || !a.first(id, r, now) || r.Asked+ms(healAfter) > now {
+			return nil // somebody else makes it
 		}
 		return a.makeInstance(ctx, id, r)
-	case r.Broken != 0, t.stuck != 0 && t.stuck+ms(healAfter) < now:
+	case r.Broken != 0, t.stuck != 0 && t.stuck+ms(patience) < now:
 		// Each instance that does not last makes the next one wait longer, so that
 		// nobody can keep this device busy with making them.
 		if wait := healAfter << min(t.heals, 6); t.healed != 0 && t.healed+ms(wait) > now {
@@ -338,6 +377,10 @@ func (a *Agent) makeInstance(ctx context.Context, id message.ConversationID, old
 		if err != nil {
 			return err
 		}
+		for n := r.EarlyFrom; n < r.EarlyTo; n++ {
+			b.notes[earlyNote(id, n)] = nil // it is asked for by number, if it counts
+		}
+		r.EarlyFrom, r.Behind = r.EarlyTo, false
 		b.enter(r, s)
 		r.Renewed = b.now
 		if err := b.welcomeTo(r, offersOf(offers), welcome); err != nil {

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http/httptest"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/confab-chat/confab/agent/keyring"
 	"github.com/confab-chat/confab/concierge"
+	"github.com/confab-chat/confab/concierge/blob"
 	"github.com/confab-chat/confab/internal/fakechain"
 	"github.com/confab-chat/confab/lightclient"
 	"github.com/confab-chat/confab/namesvc"
@@ -90,10 +92,12 @@ func newWorld(t *testing.T) *world {
 func (w *world) block(ops ...[]byte) error {
 	w.cutting.Lock()
 	defer w.cutting.Unlock()
-	err := w.Next(ops...)
-	if len(ops) > 0 {
-		w.Skip(1)
+	if len(ops) == 0 {
+		w.Take()
+		return nil
 	}
+	err := w.Next(ops...)
+	w.Skip(1)
 	return err
 }
 
@@ -132,13 +136,16 @@ func (h *house) start() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	var err error
-	h.store, err = pebblestore.Open(h.dir, pebblestore.Options{CacheBytes: 1 << 20})
+	h.store, err = pebblestore.Open(filepath.Join(h.dir, "store"), pebblestore.Options{CacheBytes: 1 << 20})
+	h.w.must(err)
+	files, err := blob.Open(filepath.Join(h.dir, "media"), 0)
 	h.w.must(err)
 	e, _ := h.w.Entry(h.actor.ID)
 	service, err := concierge.ServiceOf(h.w.ID(), e)
 	h.w.must(err)
 	h.server, err = concierge.New(concierge.Options{
 		Service: service, Key: h.actor.Server, Chain: h.w.client(), Store: h.store, Limits: h.limits, Now: h.w.Now,
+		Media: files, Local: true,
 		Logger: slog.New(slog.DiscardHandler),
 	})
 	h.w.must(err)
@@ -173,6 +180,7 @@ type person struct {
 	w     *world
 	actor *fakechain.Actor
 	name  string
+	vault key.Vault
 }
 
 // person returns somebody new, with a handle, served by a concierge.
@@ -212,7 +220,7 @@ func (p *person) start(k key.Device, home string) *device {
 	}
 	logger := slog.New(slog.NewTextHandler(testLog{w.T, p.name + "/" + k.Public().String()[:4]}, &slog.HandlerOptions{Level: level}))
 	a, err := Open(w.Context(), Options{
-		Home: home, Client: w.client(), Account: p.actor.ID, Keys: keyring.Keys{Device: k}, Now: w.Now, Logger: logger, Every: 2 * time.Second,
+		Home: home, Client: w.client(), Account: p.actor.ID, Keys: keyring.Keys{Device: k, Vault: p.vault}, Now: w.Now, Logger: logger, Every: 2 * time.Second,
 	})
 	w.must(err)
 	d.Agent = a

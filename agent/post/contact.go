@@ -43,10 +43,12 @@ func (p *Post) Package(ctx context.Context, of message.Party, device key.Public,
 	return got, err
 }
 
-// Knock leaves a sealed first message for a party; the work that it costs takes
-// about a second. progress, unless nil, is told what is done, for people.
+// Knock leaves a sealed first message for a party. It is paid for with a token of
+// the own concierge if there is one (see [Post.Follow]) and it is taken, and
+// otherwise with work, which takes about a second. progress, unless nil, is told what is done, for people.
 // NotFound if the party's concierge keeps no mail for it, Exhausted if too many
-// knocks wait there already. It is safe to repeat, at the price of the work.
+// knocks wait there already. It is safe to repeat, at the price of
+// more tokens or work.
 func (p *Post) Knock(ctx context.Context, to message.Party, body []byte, progress func(string)) error {
 	if len(body) == 0 || len(body) > concierge.MaxKnock {
 		return wire.Errorf(wire.Invalid, "knock has %d bytes: 1 to %d are allowed", len(body), concierge.MaxKnock)
@@ -55,6 +57,9 @@ func (p *Post) Knock(ctx context.Context, to message.Party, body []byte, progres
 		progress = func(string) {}
 	}
 	k := concierge.Knock{Account: to.Account, Generation: to.Generation, Body: body}
+	if done, err := p.knockWithToken(ctx, to, k, progress); done {
+		return err
+	}
 	return p.pay(ctx, to, progress, func(ctx context.Context, d concierge.Descriptor) (err error) {
 		k.Work, err = concierge.WorkForKnock(ctx, d, k)
 		return err

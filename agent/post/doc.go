@@ -6,7 +6,7 @@
 //	             one connection, as a device       one connection each, as a guest
 //	Follow   ◄── pages of the own queues
 //	Deliver  ──► the own queues                ──► queues whose address was given
-//	Knock    ─────────────────────────────────────► first contact, for work
+//	Knock    ─────────────────────────────────────► first contact, for a token or work
 //	Package  ──► of own other devices          ──► KeyPackages of a contact's devices
 //
 // What it guarantees:

@@ -30,6 +30,8 @@ type Taker func(ctx context.Context, box stream.ID, page stream.Page) error
 // take has that queue wait and be read again from there, and no other one. take
 // gets Follow's context.
 //
+// While connected it also gets tokens for knocks from the office, now and then.
+//
 // state, unless nil, is told of changes, by one goroutine at a time; it must not
 // block for long. An office whose key or address was changed is found again. One
 // Boxes is for one Follow at a time.
@@ -142,7 +144,7 @@ func (f *follower) read(ctx context.Context, l *line) {
 	defer cancel()
 	running := map[stream.ID]reading{}
 	probes := make(chan time.Duration, 1)
-	all.Go(func() { probe(ctx, l, probes) })
+	all.Go(func() { f.post.probe(ctx, l, probes) })
 	tick := time.NewTicker(f.post.times.probe)
 	defer tick.Stop()
 	woken := f.post.wakes()
@@ -214,9 +216,10 @@ func offer[T any](c chan T, v T) {
 }
 
 // probe has the line show that it answers, each time it is told how long that
-// may take; otherwise the line is closed.
-func probe(ctx context.Context, l *line, within <-chan time.Duration) {
+// may take; otherwise the line is closed. It also keeps the purse filled.
+func (p *Post) probe(ctx context.Context, l *line, within <-chan time.Duration) {
 	for {
+		p.refill(ctx, l)
 		select {
 		case t := <-within:
 			l.ask(ctx, t, func(ctx context.Context, c *concierge.Client) error {

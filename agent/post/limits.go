@@ -7,6 +7,9 @@ const (
 	// maxGuests is the most connections to foreign concierges. Most people's
 	// contacts share a few; the rest take turns.
 	maxGuests = 64
+	// maxTunnels is the same when they are reached through the own concierge, which
+	// allows a device eight by default.
+	maxTunnels = 8
 	// maxOwn is the most connections as a device: the concierges that an entry
 	// may name, and former ones that are being drained.
 	maxOwn = 8
@@ -62,6 +65,20 @@ func defaultTimes() times {
 		probe: time.Minute, idle: 2 * time.Minute, grace: 10 * time.Minute,
 	}
 }
+
+// Tokens for knocks. They are got in advance, at times that say nothing of when
+// they are used.
+const (
+	// wantTokens are kept ready: more first contacts than most people make in a
+	// day, and few enough to leave an account's other devices theirs.
+	wantTokens = 6
+	// tokensEvery is how often used and old ones are replaced.
+	tokensEvery = 6 * time.Hour
+	// tokensAgain is when they are asked for again after a failure.
+	tokensAgain = 30 * time.Minute
+	// tokenLasts is how long a token must be good for to be used.
+	tokenLasts = 5 * time.Minute
+)
 
 // leastBackoff and mostBackoff bound the waits between attempts.
 const (

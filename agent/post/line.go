@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/confab-chat/confab/concierge"
-	"github.com/confab-chat/confab/namesvc/wire"
 )
 
 // A line is a connection to a concierge that everybody shares who needs it: one
@@ -189,8 +188,11 @@ func (p *Post) begun(k lineKey, o Office) *line {
 // closing the one that was idle for longest if need be; p.mu is held.
 func (p *Post) makeRoom(own bool) bool {
 	most, count := maxGuests, 0
-	if own {
+	switch {
+	case own:
 		most = maxOwn
+	case p.hops == Two:
+		most = maxTunnels
 	}
 	var oldest *line
 	for _, l := range p.lines {
@@ -253,54 +255,4 @@ func (p *Post) expire(l *line) {
 	if l.users == 0 {
 		p.drop(l)
 	}
-}
-
-// dial connects a line and lets those go on who wait for it.
-func (p *Post) dial(l *line) {
-	ctx, cancel := context.WithTimeout(p.ctx, p.times.dial)
-	defer cancel()
-	c, err := p.connect(ctx, l.office, l.key.own)
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	l.client, l.err = c, err
-	close(l.ready)
-	switch {
-	case err != nil:
-		p.drop(l)
-	case p.closed || p.lines[l.key] != l && l.users == 0:
-		l.close() // nobody waits for it any more
-	}
-}
-
-// connect dials an office at one of its URLs after the other.
-func (p *Post) connect(ctx context.Context, o Office, own bool) (*concierge.Client, error) {
-	var id *concierge.Identity
-	if own {
-		id = &p.self
-	}
-	urls := o.urls()
-	var first error
-	for i, url := range urls {
-		deadline, _ := ctx.Deadline()
-		share := time.Until(deadline) / time.Duration(len(urls)-i)
-		one, cancel := context.WithTimeout(ctx, share)
-		c, err := concierge.Dial(one, url, o.Service, id)
-		late := one.Err() != nil
-		cancel()
-		switch {
-		case err == nil:
-			return c, nil
-		case p.ctx.Err() != nil:
-			return nil, errClosed
-		case late:
-			err = wire.Errorf(wire.Unavailable, "concierge %.200s does not answer: %w", url, err)
-		}
-		err = said{err}
-		p.logger.Debug("concierge was not reached", "url", url, "own", own, "error", err)
-		// That somebody else answers, or that it refuses, says more than silence.
-		if first == nil || wire.CodeOf(first) == wire.Unavailable && wire.CodeOf(err) != wire.Unavailable {
-			first = err
-		}
-	}
-	return nil, first
 }

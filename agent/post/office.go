@@ -56,6 +56,13 @@ func (p *Post) Home(ctx context.Context, maxAge time.Duration) (Office, error) {
 	return w.office, err
 }
 
+// HomeNow is Home asked of the chain whatever is known: the own entry was changed
+// a moment ago.
+func (p *Post) HomeNow(ctx context.Context) (Office, error) {
+	w, err := p.lookUp(ctx, p.self.Account, lightclient.DefaultMaxAge)
+	return w.office, err
+}
+
 // Find returns the concierge of a party, proven at most maxAge ago (0 for
 // lightclient.DefaultMaxAge). Conflict if the account's generation is another,
 // NotFound if it names none that serves.
@@ -163,23 +170,29 @@ func serving(chain string, e namesvc.Entry, proof lightclient.Proof, now time.Ti
 // whereIs returns a party's office for writing to it: from memory for a minute,
 // and for longer while the chain does not answer. With anew, memory does not do.
 func (p *Post) whereIs(ctx context.Context, who message.Party, anew bool) (Office, error) {
-	find := p.locate
+	find := p.recall
 	if anew {
 		find = p.lookUp
 	}
 	w, err := find(ctx, who.Account, lightclient.DefaultMaxAge)
-	if code := wire.CodeOf(err); !anew && !proven(err) && (code == wire.Unavailable || code == wire.Stale) {
-		p.mu.Lock()
-		old, ok := p.known[who.Account]
-		p.mu.Unlock()
-		if ok && p.now().Sub(old.proven) <= p.times.grace {
-			w, err = old, nil
-		}
-	}
 	if err != nil {
 		return Office{}, err
 	}
 	return w.of(who)
+}
+
+// recall is locate that does with an older answer while the chain is silent.
+func (p *Post) recall(ctx context.Context, id namesvc.AccountID, maxAge time.Duration) (whereabouts, error) {
+	w, err := p.locate(ctx, id, maxAge)
+	if code := wire.CodeOf(err); proven(err) || code != wire.Unavailable && code != wire.Stale {
+		return w, err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if old, ok := p.known[id]; ok && p.now().Sub(old.proven) <= p.times.grace {
+		return old, nil
+	}
+	return w, err
 }
 
 // proven reports whether the chain itself says so.

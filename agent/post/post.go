@@ -30,6 +30,10 @@ type Hops int
 const (
 	// Direct connects to them from here: they see this machine's address.
 	Direct Hops = 0
+	// Two connects through a tunnel of the own concierge, which sees to whom and
+	// how much, while they do not see from where. There is no way around it: if
+	// the own concierge does not answer, foreign ones are not reached.
+	Two Hops = 1
 )
 
 // Options are what a Post is made of.
@@ -57,6 +61,8 @@ type Post struct {
 	ctx     context.Context // ends with Close
 	cancel  context.CancelCauseFunc
 	running sync.WaitGroup
+
+	purse purse
 
 	mu     sync.Mutex
 	closed bool

@@ -7,6 +7,7 @@ import (
 	"github.com/confab-chat/confab/concierge"
 	"github.com/confab-chat/confab/namesvc/wire"
 	"github.com/confab-chat/confab/stream"
+	"github.com/confab-chat/confab/stream/frame"
 )
 
 // reader reads one queue over one line.
@@ -44,10 +45,7 @@ func (r *reader) read(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	var sub interface {
-		Next(context.Context) (stream.Page, error)
-		Close()
-	}
+	var sub *frame.Subscription
 	err = r.line.ask(ctx, r.post.times.answer, func(ctx context.Context, c *concierge.Client) (err error) {
 		sub, err = c.Subscribe(ctx, r.id, cursor, r.whisper)
 		return err

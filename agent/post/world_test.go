@@ -44,10 +44,11 @@ type house struct {
 	limits concierge.Limits
 	addr   string
 
-	mu     sync.Mutex
-	server *concierge.Server
-	http   *httptest.Server
-	dials  atomic.Int64
+	mu      sync.Mutex
+	server  *concierge.Server
+	http    *httptest.Server
+	dials   atomic.Int64
+	tunnels atomic.Int64
 }
 
 func (w *world) must(err error) {
@@ -128,13 +129,16 @@ func (h *house) start() {
 	service, err := concierge.ServiceOf(h.w.ID(), e)
 	h.w.must(err)
 	h.server, err = concierge.New(concierge.Options{
-		Service: service, Key: h.actor.Server, Chain: h.w.client(), Store: h.store, Limits: h.limits, Now: h.w.Now,
+		Service: service, Key: h.actor.Server, Chain: h.w.client(), Store: h.store, Limits: h.limits, Now: h.w.Now, Local: true,
 		Logger: slog.New(slog.DiscardHandler),
 	})
 	h.w.must(err)
 	handler := h.server.Handler()
 	h.http = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h.dials.Add(1)
+		if r.URL.Path == "/v1/tunnel" {
+			h.tunnels.Add(1)
+		}
 		handler.ServeHTTP(w, r)
 	}))
 	h.http.Listener.Close()

@@ -27,6 +27,14 @@ func GroupOf(b []byte) (id []byte, epoch uint64, ok bool) {
 	return m.GroupID(), m.Epoch(), true
 }
 
+// IsCommit reports whether a private message says that it is a commit. If Open
+// refuses one of the current epoch with ErrForbidden, and it has the slot, the
+// session cannot go on.
+func IsCommit(b []byte) bool {
+	m, err := parse(b)
+	return err == nil && m.Format == mls.WirePrivate && m.Content() == mls.ContentCommit
+}
+
 func parse(b []byte) (*mls.Message, error) {
 	if len(b) > MaxMessage {
 		return nil, fmt.Errorf("%d bytes, at most %d are allowed", len(b), MaxMessage)

@@ -44,6 +44,17 @@ func TestEnter_AnAccountsDevicesHaveAConversationOfTheirOwn(t *testing.T) {
 		t.Errorf("%+v", o)
 	}
 	b.hears(a.say("note to myself"), a, "note to myself")
+
+	largest := make([]byte, message.MaxEvent)
+	m, err = a.s.Seal(w.src, e2ee.Payload{Sync: largest})
+	w.ok(err)
+	o, err = b.s.Open(m)
+	if err != nil || len(o.Payload.Sync) != len(largest) {
+		t.Errorf("the largest record: %v", err)
+	}
+	if _, err := a.s.Seal(w.src, e2ee.Payload{Sync: append(largest, 0)}); err == nil {
+		t.Error("a larger record was sealed")
+	}
 }
 
 // welcome makes a Welcome that breaks rules: a group with these extensions, under
@@ -59,6 +70,11 @@ func (d *device) welcome(id []byte, extensions []mls.Extension, list ...*device)
 	c, err := g.Commit(d.w.src, mls.CommitOptions{Proposals: adds, Path: true})
 	d.w.ok(err)
 	return c.Welcome
+}
+
+// outside lets somebody propose who is no member.
+func outside(d *device) mls.Extension {
+	return mls.ExternalSendersExtension([]mls.ExternalSender{{SignatureKey: d.member.Device[:], Credential: e2ee.Template(d.member).Credential}})
 }
 
 func TestEnter_RefusesWelcomesAgainstTheRules(t *testing.T) {
@@ -86,7 +102,7 @@ func TestEnter_RefusesWelcomesAgainstTheRules(t *testing.T) {
 		{"an instance out of range", evil.welcome(id, e2ee.Terms(evil.options(), e2ee.MaxInstance+1), victim), e2ee.ErrForbidden},
 		{"terms that are not required", evil.welcome(id, good[1:], victim), e2ee.ErrForbidden},
 		{"terms with a byte more", evil.welcome(id, []mls.Extension{good[0], {Type: good[1].Type, Data: append(bytes.Clone(good[1].Data), 0)}}, victim), e2ee.ErrForbidden},
-		{"somebody outside who may propose", evil.welcome(id, append(good[:2:2], mls.ExternalSendersExtension(nil)), victim), e2ee.ErrForbidden},
+		{"somebody outside who may propose", evil.welcome(id, append(good[:2:2], outside(stranger)), victim), e2ee.ErrForbidden},
 		{"a short group id", evil.welcome(id[1:], good, victim), e2ee.ErrForbidden},
 		{"another device", evil.welcome(id, good, self), e2ee.ErrOthers},
 		{"too many members", many[0].welcome(id, good, append(many[1:], victim)...), e2ee.ErrForbidden},
@@ -176,8 +192,11 @@ func TestGroupOf_FindsTheSession(t *testing.T) {
 	}
 	public, err := all[0].bare().Commit(w.src, mls.CommitOptions{Framing: mls.Framing{Public: true}})
 	w.ok(err)
+	if !e2ee.IsCommit(all[0].commit().Message) || e2ee.IsCommit(all[0].say("a")) {
+		t.Error("what is a commit?")
+	}
 	for _, m := range [][]byte{nil, []byte("rubbish"), public.Message, all[0].offer().Bytes(), make([]byte, e2ee.MaxMessage+1)} {
-		if _, _, ok := e2ee.GroupOf(m); ok {
+		if _, _, ok := e2ee.GroupOf(m); ok || e2ee.IsCommit(m) {
 			t.Errorf("%.10x has a group", m)
 		}
 	}

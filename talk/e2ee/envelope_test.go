@@ -72,8 +72,9 @@ func TestEnvelope_HidesWhatItHolds(t *testing.T) {
 		return len(list[0].Body)
 	}
 	for _, text := range []string{"a", "hello, how are you?", string(bytes.Repeat([]byte("a"), 128))} {
-		if n := size(all[0].say(text)); n != 512+40 {
-			t.Errorf("%d letters take %d bytes", len(text), n)
+		sealed := all[0].say(text)
+		if n := size(sealed); n != 512+40 || len(sealed) != 466 {
+			t.Errorf("%d letters take %d bytes, sealed %d", len(text), n, len(sealed))
 		}
 	}
 	// Between a few words and a page every size is one of message's own: padding the
@@ -168,13 +169,14 @@ func TestEnvelope_RefusesWhatIsNone(t *testing.T) {
 	}
 	for name, content := range map[string][]byte{
 		"nothing": nil, "no padding": wire.Encode(piece{Of: 1, Whole: whole, Data: m}), "rubbish": padded("rubbish"),
-		"of none":        padded(piece{Of: 0, Whole: whole, Data: m}),
-		"of too many":    padded(piece{Of: e2ee.MaxPieces + 1, Whole: whole, Data: make([]byte, e2ee.PieceSize)}),
-		"beyond the end": padded(piece{Part: 1, Of: 1, Whole: whole, Data: m}),
-		"far beyond":     padded(piece{Part: 255, Of: 0, Whole: whole, Data: m}),
-		"empty":          padded(piece{Of: 1, Whole: whole}),
-		"not full":       padded(piece{Of: 2, Whole: whole, Data: m}),
-		"too full":       padded(piece{Of: 1, Whole: whole, Data: make([]byte, e2ee.PieceSize+1)}),
+		"beyond the end, and full": padded(piece{Part: 1, Of: 1, Whole: whole, Data: make([]byte, e2ee.PieceSize)}),
+		"of none":                  padded(piece{Of: 0, Whole: whole, Data: m}),
+		"of too many":              padded(piece{Of: e2ee.MaxPieces + 1, Whole: whole, Data: make([]byte, e2ee.PieceSize)}),
+		"beyond the end":           padded(piece{Part: 1, Of: 1, Whole: whole, Data: m}),
+		"far beyond":               padded(piece{Part: 255, Of: 0, Whole: whole, Data: m}),
+		"empty":                    padded(piece{Of: 1, Whole: whole}),
+		"not full":                 padded(piece{Of: 2, Whole: whole, Data: m}),
+		"too full":                 padded(piece{Of: 1, Whole: whole, Data: make([]byte, e2ee.PieceSize+1)}),
 	} {
 		if p, err := k.Open(envelope(w, k, content)); err == nil {
 			t.Errorf("%s: opened as %d of %d", name, p.Part, p.Of)
@@ -216,7 +218,7 @@ func TestAssemble_RefusesPiecesThatDoNotBelongTogether(t *testing.T) {
 	wrong := slices.Clone(a)
 	wrong[2].Part = 9
 	for name, pieces := range map[string][]e2ee.Piece{
-		"none": nil, "one missing": a[:2], "one twice": {a[0], a[1], a[1]}, "one of another message": {a[0], b[1], a[2]},
+		"none": nil, "one missing": a[:2], "only the last": a[2:], "one twice": {a[0], a[1], a[1]}, "the last of a longer message": {a[0], a[1], longer[3]}, "one of another message": {a[0], b[1], a[2]},
 		"one of a longer message": {a[0], longer[1], a[2]}, "one too many": append(slices.Clone(a), a[0]), "a changed one": changed, "another name": renamed,
 		"a part that is none": wrong, "more than there may be": slices.Repeat(a[:1], e2ee.MaxPieces+1), "empty ones": make([]e2ee.Piece, 3), "an empty one": make([]e2ee.Piece, 1),
 	} {

@@ -136,7 +136,7 @@ func commits(w *world, evil, twin, victim *device) map[string]mls.CommitOptions 
 	fresh := w.device(party(1), evil.parties...)
 	psk, err := mls.ResumptionPSKProposal(w.src, e2ee.Bare(evil.s).ID(), e2ee.Bare(evil.s).Epoch())
 	w.ok(err)
-	extended := append(slices.Clone(e2ee.Bare(evil.s).Extensions()), mls.ExternalSendersExtension(nil))
+	extended := append(slices.Clone(e2ee.Bare(evil.s).Extensions()), outside(stranger))
 	impostor, successor := e2ee.Template(twin.member), e2ee.Template(fresh.member)
 	moved := evil.member
 	moved.Account = party(2).Account

@@ -113,6 +113,7 @@ func TestSealKnock_RefusesWhatNobodyWouldOpen(t *testing.T) {
 	a, b, c := w.device(party(1), party(1), party(2)), w.device(party(2)), w.device(party(3))
 	e := a.request(party(2))
 	o := b.offer()
+	later := message.Party{Account: party(1).Account, Generation: 2}
 	request := func(author e2ee.Member, from, to message.Party) message.Event {
 		e, err := message.New(message.Direct(from, to), author.Author(), message.Place{}, now(), message.ContactRequest{From: from})
 		w.ok(err)
@@ -132,13 +133,26 @@ func TestSealKnock_RefusesWhatNobodyWouldOpen(t *testing.T) {
 		"another's door": func() ([]byte, error) {
 			return e2ee.SealKnock(w.src, a.key, party(2), request(a.member, party(1), party(3)), offers(b))
 		},
-		"one's own door": func() ([]byte, error) {
-			return e2ee.SealKnock(w.src, a.key, party(1), request(a.member, party(1), party(1)), offers(a))
+		"another generation of one's own": func() ([]byte, error) {
+			return e2ee.SealKnock(w.src, a.key, party(1), request(a.member, later, party(1)), offers(a))
 		},
 	} {
 		if k, err := f(); err == nil || k != nil {
 			t.Errorf("%s: sealed", name)
 		}
+	}
+}
+
+// TestKnock_TellsADeviceOfOnesOwn: that is how one that has just come learns where
+// its account's conversation with itself is.
+func TestKnock_TellsADeviceOfOnesOwn(t *testing.T) {
+	w := newWorld(t, 1)
+	a, b := w.device(party(1)), w.device(party(1))
+	e := a.request(party(1))
+	k, err := e2ee.SealKnock(w.src, a.key, party(1), e, offers(b))
+	w.ok(err)
+	if got, _, err := e2ee.OpenKnock(k, party(1), b.secret); err != nil || got.ID() != e.ID() {
+		t.Errorf("%v, %v", got, err)
 	}
 }
 

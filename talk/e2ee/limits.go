@@ -26,7 +26,7 @@ const (
 	// that a reader keeps of one that is not complete.
 	MaxPieces = 16
 	// MaxMessage is the most bytes of an MLS message here. The largest, a
-	// Welcome for a full conversation, has some 150 KiB.
+	// Welcome for a full conversation, has some 90 KiB.
 	MaxMessage = MaxPieces * pieceSize
 	// MaxInstance is the highest number of an instance.
 	MaxInstance = 1<<53 - 1

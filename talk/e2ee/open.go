@@ -139,10 +139,9 @@ func stage(g *mls.Group, m *mls.Message) (*mls.Staged, error) {
 			return nil, fmt.Errorf("%v proposes type 0x%04x: %w", member(r.Leaf), uint16(p.Type), ErrForbidden)
 		}
 	}
-	for _, u := range r.Commit.Updated() {
-		if u.Index == r.Sender.Leaf {
-			return r.Commit, nil
-		}
+	// Without Updates, the only leaf that can be new is the committer's own.
+	if len(r.Commit.Updated()) == 0 {
+		return nil, fmt.Errorf("%v does not renew his keys: %w", member(r.Leaf), ErrForbidden)
 	}
-	return nil, fmt.Errorf("%v does not renew his keys: %w", member(r.Leaf), ErrForbidden)
+	return r.Commit, nil
 }

@@ -384,7 +384,7 @@ func (s *simulator) check() {
 func TestSimulator(t *testing.T) {
 	runs, steps := 8, 240
 	if os.Getenv("CONFAB_LONG") != "" {
-		runs, steps = 300, 1500
+		runs, steps = 60, 900
 	}
 	heals, heard := 0, 0
 	for seed := range runs {
