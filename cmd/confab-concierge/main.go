@@ -1,5 +1,5 @@
-// Command confab-concierge runs a concierge: init makes its folder, run runs it,
-// status says how it does, backup and restore copy what it keeps.
+// Command confab-concierge runs a concierge: init makes its folder, register puts
+// it on the chain, run runs it, status says how it does, backup and restore copy what it keeps.
 //
 // What it guarantees: keys are made once and never overwritten; a second process
 // on one folder is refused; an interrupt stops it with everything durable.
@@ -29,7 +29,8 @@ func newProgram(w command.World) *command.Program {
 service with a handle of its own, and proves itself with the key in that
 handle's entry.`,
 		Examples: []string{
-			"confab-concierge init --handle @harbor --pin my-chain:1:9f3c… --source https://validator.example",
+			"confab-concierge init --handle @harbor --network main",
+			"confab-concierge register",
 			"confab-concierge run",
 		},
 		Common: func() []cli.Flag {
@@ -37,7 +38,7 @@ handle's entry.`,
 				Name: "home", Value: "concierge", Usage: "the concierge's `FOLDER` (CONFAB_CONCIERGE_HOME)",
 			}}
 		},
-		Verbs: []command.Verb{initVerb(), runVerb(), statusVerb(), backupVerb(), restoreVerb()},
+		Verbs: []command.Verb{initVerb(), registerVerb(), runVerb(), statusVerb(), backupVerb(), restoreVerb()},
 	}
 }
 

@@ -33,13 +33,15 @@ func newProgram(w command.World) *command.Program {
 		World: w,
 		Name:  "confab-dev",
 		Short: "a whole confab network in one process",
-		Long: `Starts validators and a query endpoint on this machine alone, registers two
-services to choose as concierge, prints what to type next, and runs until
-Ctrl-C. Handles of three characters and more cost little work here.
+		Long: `Starts validators, a query endpoint and two concierges on this machine alone,
+prints what to type next, and runs until Ctrl-C. Handles of three characters
+and more cost little work here, and so do knocks of strangers.
 
-The services' accounts are in FOLDER/services, which is a home of confab's;
-their passphrase is confab-dev. So are those of the validators' operators,
-for confab-validator vote --home FOLDER/validator0.`,
+The concierges' folders are FOLDER/harbor and FOLDER/lantern, for
+confab-concierge status --home FOLDER/harbor. Their accounts are in
+FOLDER/services, which is a home of confab's; their passphrase is confab-dev.
+So are those of the validators' operators, for confab-validator vote --home
+FOLDER/validator0.`,
 		Examples: []string{"confab-dev", "confab-dev --home devnet --query 127.0.0.1:7790"},
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "home", Usage: "keep the network in `FOLDER` for the next time; a temporary one is deleted otherwise"},
@@ -95,22 +97,31 @@ func dev(c *command.Call) error {
 	}
 	defer d.running.Stop()
 	c.Say("registering services …")
-	if err := d.serve(c.Ctx(), services, operators); err != nil {
+	desks, err := d.openDesks()
+	if err != nil {
+		return err
+	}
+	if err := d.serve(c.Ctx(), services, operators, desks); err != nil {
 		return orStopped(c, err)
 	}
-	tour := d.tour(spec, time.Since(began))
+	defer closeHosts(desks)
+	if err := d.openHosts(c.Ctx(), desks, spec.Logger); err != nil {
+		return orStopped(c, err)
+	}
+	defer d.stopAgents()
+	tour := d.tour(spec, desks, time.Since(began))
 	if err := c.Print(tour, tour.write); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithCancel(c.Ctx())
 	defer cancel()
-	failed := d.failed(ctx)
+	failed := d.failed(ctx, desks)
 	select {
 	case <-ctx.Done():
 		c.Say("stopping …")
 		return nil
-	case i := <-failed:
-		return wire.Errorf(wire.Internal, "validator %d stopped by itself; run with --log info to see why", i)
+	case who := <-failed:
+		return wire.Errorf(wire.Internal, "%s stopped by itself; run with --log info to see why", who)
 	}
 }
 
@@ -198,14 +209,24 @@ func (d *devnet) start(ctx context.Context, spec testnet.Spec) (err error) {
 	return err
 }
 
-// failed tells of the first validator that stops by itself before ctx ends.
-func (d *devnet) failed(ctx context.Context) <-chan int {
-	first := make(chan int, len(d.running.Nodes))
+// failed tells of the first validator or concierge that stops by itself before
+// ctx ends.
+func (d *devnet) failed(ctx context.Context, desks []*desk) <-chan string {
+	first := make(chan string, len(d.running.Nodes)+len(desks))
 	for i, n := range d.running.Nodes {
 		go func() {
 			select {
 			case <-n.Failed():
-				first <- i
+				first <- fmt.Sprintf("validator %d", i)
+			case <-ctx.Done():
+			}
+		}()
+	}
+	for _, s := range desks {
+		go func() {
+			select {
+			case err := <-s.host.Failed():
+				first <- fmt.Sprintf("concierge %v (%v)", s.handle, err)
 			case <-ctx.Done():
 			}
 		}()

@@ -5,10 +5,13 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -16,6 +19,9 @@ import (
 
 	"github.com/confab-chat/confab/internal/command"
 	"github.com/confab-chat/confab/internal/command/commandtest"
+	"github.com/confab-chat/confab/lightclient"
+	"github.com/confab-chat/confab/lightclient/source"
+	"github.com/confab-chat/confab/lightclient/verify"
 )
 
 var update = commandtest.UpdateFlag()
@@ -114,15 +120,15 @@ func refused(t *testing.T, status int, words string, args ...string) {
 	}
 }
 
-// TestDev_WhatItPrintsWorksWhenTyped types what it prints, in a shell, as it is;
-// only the terminal is missing, so that the account is made unattended and the
+// TestDev_WhatItPrintsWorksWhenTyped types what it prints, in shells, as it is;
+// only the terminals are missing, so that accounts are made unattended and the
 // passphrase comes from a file.
 func TestDev_WhatItPrintsWorksWhenTyped(t *testing.T) {
 	t.Chdir("../..")
 	tmp := t.TempDir()
 	t.Setenv("TMPDIR", tmp)
 	began := time.Now()
-	r := start(t).ready("Ctrl-C here stops the network.\n")
+	r := start(t).ready("Ctrl-C here stops the network, and Alice's and Bob's agents.\n")
 	took := time.Since(began)
 	t.Logf("ready after %v", took.Round(10*time.Millisecond))
 	if took > 30*time.Second { // ten are the promise, on a quiet machine
@@ -134,10 +140,12 @@ func TestDev_WhatItPrintsWorksWhenTyped(t *testing.T) {
 		}
 	}
 	began = time.Now()
-	said := shell(t, typed(r.stdout.String()), tmp)
+	said := shells(t, parts(r.stdout.String()), tmp)
 	t.Logf("typed in %v", time.Since(began).Round(10*time.Millisecond))
 	for _, want := range []string{
-		"network    dev\n", "phrase     ", "@alice is yours until", "concierge  @harbor\n", "the proof holds", "concierge  @lantern\n", "records ",
+		"network    dev\n", "phrase     ", "@alice is yours until", "concierge  @harbor, connected\n", "@bob              asked, no answer yet\n",
+		"@alice            contact\n", "  @alice: Hello Bob  (new)\n", "  @bob: Hello Alice  (new)\n", "  @alice: Still there?  (new)\n",
+		"concierge  @harbor\n", "the proof holds",
 	} {
 		if !strings.Contains(said, want) {
 			t.Errorf("%q was not said", want)
@@ -147,43 +155,67 @@ func TestDev_WhatItPrintsWorksWhenTyped(t *testing.T) {
 		t.Log(said)
 	}
 	r.interrupt()
-	if left, _ := filepath.Glob(filepath.Join(tmp, "confab-dev-*")); len(left) > 0 {
+	if left, _ := filepath.Glob(filepath.Join(tmp, "confab-*")); len(left) > 0 {
 		t.Errorf("it left %q behind", left)
 	}
 	waitGoroutines(t)
 }
 
-// typed returns the commands in a text: the lines that are indented.
-func typed(text string) string {
-	var lines strings.Builder
-	_, text, _ = strings.Cut(text, "In a second terminal")
+// part is what one person types at once.
+type part struct{ who, commands string }
+
+// parts returns the commands in a text, the lines that are indented, with the
+// first word of the line before them.
+func parts(text string) []part {
+	var out []part
+	who := ""
 	for line := range strings.Lines(text) {
-		if strings.HasPrefix(line, "  ") {
-			lines.WriteString(strings.TrimPrefix(line, "  "))
+		switch command, ok := strings.CutPrefix(line, "  "); {
+		case ok && strings.Contains(line, "CONFAB_HOME") || ok && len(out) > 0:
+			if n := len(out); n > 0 && out[n-1].who == who {
+				out[n-1].commands += command
+			} else {
+				out = append(out, part{who, command})
+			}
+		case strings.TrimSpace(line) != "":
+			who = strings.TrimRight(strings.Fields(line)[0], ",;:")
 		}
 	}
-	return lines.String()
+	return out
 }
 
-// shell types commands and returns all that is seen.
-func shell(t *testing.T, commands, tmp string) string {
+// shells types the parts in turn, each in the terminal of its person, and returns
+// all that is seen.
+func shells(t *testing.T, typed []part, tmp string) string {
 	t.Helper()
-	if n := strings.Count(commands, "go run ./cmd/confab "); n < 9 {
-		t.Fatalf("only %d commands were found:\n%s", n, commands)
-	}
+	var said strings.Builder
+	exports := map[string]string{}
 	pass := filepath.Join(tmp, "passphrase")
 	if err := os.WriteFile(pass, []byte("correct horse battery\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	commands = strings.Replace(commands, "account new", "account new --unattended", 1)
-	cmd := exec.CommandContext(t.Context(), "sh", "-ex")
-	cmd.Stdin = strings.NewReader(commands)
-	cmd.Env = append(os.Environ(), "CONFAB_PASSPHRASE_FILE="+pass)
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		t.Errorf("typing failed: %v", err)
+	count := 0
+	for _, p := range typed {
+		for line := range strings.Lines(p.commands) {
+			if strings.HasPrefix(line, "export ") {
+				exports[p.who] += line
+			}
+		}
+		count += strings.Count(p.commands, "go run ./cmd/confab ")
+		cmd := exec.CommandContext(t.Context(), "sh", "-ex")
+		cmd.Stdin = strings.NewReader(exports[p.who] + strings.Replace(p.commands, "account new", "account new --unattended", 1))
+		cmd.Env = append(os.Environ(), "CONFAB_PASSPHRASE_FILE="+pass)
+		out, err := cmd.CombinedOutput()
+		said.Write(out)
+		if err != nil {
+			t.Errorf("%s, typing: %v", p.who, err)
+			break
+		}
 	}
-	return string(out)
+	if count < 15 && !t.Failed() {
+		t.Errorf("only %d commands were found: %q", count, typed)
+	}
+	return said.String()
 }
 
 // ours returns the stacks of goroutines that run or were started by our code,
@@ -234,7 +266,7 @@ type facts struct {
 	Query    []string
 	Pin      string
 	PinFile  string `json:"pin_file"`
-	Services []string
+	Services []service
 	Home     string
 	Kept     bool
 }
@@ -263,6 +295,9 @@ func TestDev_KeepsTheNetworkOfItsHome(t *testing.T) {
 			t.Errorf("those that were refused left %q behind", left)
 		}
 	})
+	for _, s := range first.Services {
+		answers(t, s.URL)
+	}
 	r.interrupt()
 	t.Run("with another number of validators", func(t *testing.T) {
 		refused(t, 14, "has 1 validators, and --validators asks for 2", "--home", home, "--validators", "2")
@@ -272,6 +307,12 @@ func TestDev_KeepsTheNetworkOfItsHome(t *testing.T) {
 	if second.Chain != first.Chain || second.Pin != first.Pin {
 		t.Errorf("another network: %+v after %+v", second, first)
 	}
+	for _, s := range second.Services {
+		answers(t, s.URL)
+	}
+	if !slices.Equal(first.Services, second.Services) {
+		t.Errorf("concierges have moved: %+v after %+v", second.Services, first.Services)
+	}
 	again.interrupt()
 	// The services were not registered a second time: their accounts are those
 	// of the folder, and an account registers once.
@@ -279,6 +320,63 @@ func TestDev_KeepsTheNetworkOfItsHome(t *testing.T) {
 	if err != nil || len(files) != 3 { // two services and an operator
 		t.Errorf("services and operators have %d accounts (%v)", len(files), err)
 	}
+}
+
+// answers checks that a concierge is there, and that a stranger's work is little.
+func answers(t *testing.T, url string) {
+	t.Helper()
+	resp, err := http.Get(url + "/v1/descriptor?format=json")
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	defer resp.Body.Close()
+	var d struct {
+		WorkBits int `json:"work_bits"`
+	}
+	if err := json.NewDecoder(resp.Body).Decode(&d); err != nil {
+		t.Error(err)
+	}
+	if resp.StatusCode != http.StatusOK || d.WorkBits != deskWorkBits {
+		t.Errorf("%s answers with status %d: %+v", url, resp.StatusCode, d)
+	}
+}
+
+// TestDev_AConciergeWhosePortIsTakenMoves: and its entry says so.
+func TestDev_AConciergeWhosePortIsTakenMoves(t *testing.T) {
+	t.Setenv("TMPDIR", t.TempDir())
+	home := filepath.Join(t.TempDir(), "net")
+	args := []string{"--home", home, "--validators", "1", "--pause", "100ms", "--json"}
+	r := start(t, args...)
+	first := r.facts()
+	r.interrupt()
+	l, err := net.Listen("tcp", strings.TrimPrefix(first.Services[0].URL, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	again := start(t, args...)
+	second := again.facts()
+	if second.Services[0].URL == first.Services[0].URL || second.Services[1] != first.Services[1] {
+		t.Errorf("%+v after %+v", second.Services, first.Services)
+	}
+	pin, err := verify.ParsePin(second.Pin)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := source.NewHTTP(second.Query[0], nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	client, err := lightclient.New(lightclient.Config{Pin: pin, Sources: []lightclient.Source{s}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	found, err := client.Resolve(t.Context(), services[0], 0)
+	if err != nil || !slices.Equal(found.Entry.Records.Service.URLs, []string{second.Services[0].URL}) {
+		t.Errorf("the entry says %+v: %v", found.Entry.Records.Service, err)
+	}
+	again.interrupt()
 }
 
 func TestDev_RefusesWhatMakesNoSense(t *testing.T) {

@@ -46,27 +46,28 @@ func openOperators(ring *keyring.Ring, validators int) ([]keyring.Account, error
 	return out, nil
 }
 
-// offered is an account to be registered with its handle and roles.
+// offered is an account to be registered with its handle, and how it is to be
+// reached; an operator proves nothing with its server key, so it is a new one.
 type offered struct {
-	account keyring.Account
-	roles   namesvc.Roles
+	account  keyring.Account
+	endpoint *namesvc.Endpoint // nil for an operator
 }
 
 // registered returns the accounts that are to be on the chain: the services, and
 // the operators, unless the network was founded without them.
-func (d *devnet) registered(ring *keyring.Ring, operators []keyring.Account) ([]offered, error) {
+func (d *devnet) registered(ring *keyring.Ring, operators []keyring.Account, desks []*desk) ([]offered, error) {
 	var out []offered
-	for _, h := range services {
-		a, err := account(ring, h)
+	for _, s := range desks {
+		a, err := account(ring, s.handle)
 		if err != nil {
 			return nil, err
 		}
-		out = append(out, offered{a, namesvc.RoleConcierge})
+		out = append(out, offered{a, s.endpoint()})
 	}
 	for _, v := range d.running.GenesisValidators() {
 		for _, a := range operators {
 			if a.ID == v.Operator {
-				out = append(out, offered{a, namesvc.RoleValidator})
+				out = append(out, offered{a, nil})
 			}
 		}
 	}
@@ -74,7 +75,7 @@ func (d *devnet) registered(ring *keyring.Ring, operators []keyring.Account) ([]
 }
 
 // serve makes sure that all services and operators are registered and stay so.
-func (d *devnet) serve(ctx context.Context, ring *keyring.Ring, operators []keyring.Account) error {
+func (d *devnet) serve(ctx context.Context, ring *keyring.Ring, operators []keyring.Account, desks []*desk) error {
 	ctx, cancel := context.WithTimeout(ctx, startTime)
 	defer cancel()
 	client, err := lightclient.New(lightclient.Config{Pin: d.pin, Sources: d.running.Sources()})
@@ -82,7 +83,7 @@ func (d *devnet) serve(ctx context.Context, ring *keyring.Ring, operators []keyr
 		return err
 	}
 	// Together, since each waits for blocks most of the time.
-	all, err := d.registered(ring, operators)
+	all, err := d.registered(ring, operators, desks)
 	if err != nil {
 		return err
 	}
@@ -130,8 +131,8 @@ func account(ring *keyring.Ring, h namesvc.Handle) (keyring.Account, error) {
 // than a network of one's own is left running between two starts.
 const renewBefore = 20 * 24 * time.Hour
 
-// serveOne registers one service, unless a kept network has it already, and then
-// renews its lease in good time.
+// serveOne registers one service, unless a kept network has it already: then it
+// corrects what its entry says and renews its lease in good time.
 func serveOne(ctx context.Context, client *lightclient.Client, o offered) error {
 	a, h := o.account, namesvc.Handle(o.account.Name)
 	keys, err := a.Unlock([]byte(servicePassphrase))
@@ -141,26 +142,45 @@ func serveOne(ctx context.Context, client *lightclient.Client, o offered) error 
 	names := agent.Names{Client: client, Rand: rand.Reader}
 	r, err := client.Resolve(ctx, h, 0)
 	if err == nil && r.Entry.Account == a.ID {
-		if time.Until(time.Unix(int64(r.Entry.Expires), 0)) > renewBefore {
-			return nil
-		}
-		_, err = names.Change(ctx, a.ID, keys.Device, namesvc.OpRenew, func(namesvc.Entry, namesvc.Devices, string) (any, error) {
-			return namesvc.Renewal{}, nil
-		}, nil)
-		return err
+		return keep(ctx, &names, keys.Device, r.Entry, o.endpoint)
 	}
 	genesis, err := namesvc.DecodeGenesis(a.Genesis)
 	if err != nil {
 		return err
 	}
-	server, err := key.NewServer(rand.Reader)
-	if err != nil {
-		return err
+	endpoint := o.endpoint
+	if endpoint == nil {
+		server, err := key.NewServer(rand.Reader)
+		if err != nil {
+			return err
+		}
+		endpoint = &namesvc.Endpoint{Roles: namesvc.RoleValidator, Key: server.Public()}
 	}
 	_, err = names.Register(ctx, agent.Plan{
 		Handle: h, Account: a.ID, Genesis: genesis, Root: *keys.Root,
 		Devices: []agent.Member{{Device: keys.Device, Scopes: namesvc.AllScopes, Expires: time.Now().AddDate(1, 0, 0)}},
-		Records: &namesvc.Records{Service: &namesvc.Endpoint{Roles: o.roles, Key: server.Public()}},
+		Records: &namesvc.Records{Service: endpoint},
 	}, nil, nil)
+	return err
+}
+
+// keep brings the entry of a service that is registered up to date.
+func keep(ctx context.Context, names *agent.Names, device key.Device, e namesvc.Entry, endpoint *namesvc.Endpoint) error {
+	if endpoint != nil && !sameEndpoint(e.Records.Service, endpoint) {
+		_, err := names.Change(ctx, e.Account, device, namesvc.OpRecords, func(e namesvc.Entry, _ namesvc.Devices, _ string) (any, error) {
+			r := e.Records
+			r.Service = endpoint
+			return r, nil
+		}, nil)
+		if err != nil {
+			return err
+		}
+	}
+	if time.Until(time.Unix(int64(e.Expires), 0)) > renewBefore {
+		return nil
+	}
+	_, err := names.Change(ctx, e.Account, device, namesvc.OpRenew, func(namesvc.Entry, namesvc.Devices, string) (any, error) {
+		return namesvc.Renewal{}, nil
+	}, nil)
 	return err
 }

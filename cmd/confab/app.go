@@ -29,6 +29,6 @@ machine, run confab-dev: it starts a network and prints what to type.`,
 			}}
 		},
 		Advise: e.advise,
-		Nouns:  []command.Noun{handleNoun(e), accountNoun(e), proofNoun(e), netNoun(e)},
+		Nouns:  []command.Noun{handleNoun(e), contactNoun(e), chatNoun(e), conciergeNoun(e), deviceNoun(e), agentNoun(e), accountNoun(e), proofNoun(e), netNoun(e)},
 	}
 }

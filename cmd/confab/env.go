@@ -21,8 +21,10 @@ type env struct {
 	configDir func() (string, error) // where programs keep their settings
 	now       func() time.Time
 	rand      io.Reader
-	cost      keyring.Cost  // of new passphrases
-	patience  time.Duration // with a network that is silent
+	cost      keyring.Cost   // of new passphrases
+	patience  time.Duration  // with a network that is silent
+	self      self           // empty if this program cannot start itself
+	local     *time.Location // of times that people read
 }
 
 // terminal is the person at the keyboard.

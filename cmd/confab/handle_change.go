@@ -39,24 +39,33 @@ func (c *call) localAccount() (keyring.Account, error) {
 
 // act opens the account to act for: it asks for the passphrase.
 func (c *call) act() (*acting, error) {
+	a, passphrase, err := c.actAgain()
+	clear(passphrase)
+	return a, err
+}
+
+// actAgain is act for what opens the account once more in another process: it
+// returns the passphrase too, which the caller wipes.
+func (c *call) actAgain() (*acting, []byte, error) {
 	a, err := c.localAccount()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	n, client, err := c.network("")
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	passphrase, err := c.passphrase("passphrase-file", "passphrase of "+a.Name)
-	defer clear(passphrase)
 	if err != nil {
-		return nil, err
+		clear(passphrase)
+		return nil, nil, err
 	}
 	keys, err := a.Unlock(passphrase)
 	if err != nil {
-		return nil, err
+		clear(passphrase)
+		return nil, nil, err
 	}
-	return &acting{account: a, keys: keys, network: n.Name, names: agent.Names{Client: client, Rand: c.rand}}, nil
+	return &acting{account: a, keys: keys, network: n.Name, names: agent.Names{Client: client, Rand: c.rand}}, passphrase, nil
 }
 
 // signing says who signs an op of an account, bodying what the op says.

@@ -65,7 +65,7 @@ func devices(c *call) error {
 	case chosen == 1 && c.IsSet("proof"):
 		return c.Usagef("--proof is for lists; give it without --revoke, --extend and --join")
 	case c.IsSet("revoke"):
-		return c.change(namesvc.OpDevices, c.rootOrSelf, c.withoutDevice)
+		return c.revoke(c.String("revoke"))
 	case c.Bool("extend"):
 		return c.change(namesvc.OpDevices, c.selfUntilExpired, c.extended)
 	case c.Bool("join"):
@@ -74,12 +74,18 @@ func devices(c *call) error {
 	return c.listDevices()
 }
 
-// rootOrSelf signs with the device key where a device removes itself.
-func (c *call) rootOrSelf(a *acting, e namesvc.Entry) (namesvc.Signer, error) {
-	if a.keys.Root == nil && !c.Bool("phrase-stdin") && strings.HasPrefix(a.keys.Device.Public().String(), strings.ToLower(c.String("revoke"))) {
-		return a.keys.Device, nil
-	}
-	return c.root(a, e)
+// revoke removes the device whose key begins with a prefix. It signs with the
+// device key where a device removes itself.
+func (c *call) revoke(prefix string) error {
+	prefix = strings.ToLower(prefix)
+	return c.change(namesvc.OpDevices, func(a *acting, e namesvc.Entry) (namesvc.Signer, error) {
+		if a.keys.Root == nil && !c.Bool("phrase-stdin") && strings.HasPrefix(a.keys.Device.Public().String(), prefix) {
+			return a.keys.Device, nil
+		}
+		return c.root(a, e)
+	}, func(_ *acting, _ namesvc.Entry, d namesvc.Devices, _ string) (any, error) {
+		return withoutDevice(d, prefix)
+	})
 }
 
 // selfUntilExpired signs with this machine's device key, or with a root key once
@@ -95,8 +101,9 @@ func (c *call) selfUntilExpired(a *acting, e namesvc.Entry) (namesvc.Signer, err
 	return a.keys.Device, nil
 }
 
-func (c *call) withoutDevice(_ *acting, _ namesvc.Entry, d namesvc.Devices, _ string) (any, error) {
-	prefix := strings.ToLower(c.String("revoke"))
+// withoutDevice returns the devices without the one whose key begins with a
+// prefix.
+func withoutDevice(d namesvc.Devices, prefix string) (any, error) {
 	list := agent.Grants(d)
 	rest := slices.DeleteFunc(slices.Clone(list), func(g namesvc.Grant) bool { return strings.HasPrefix(g.Key.String(), prefix) })
 	switch len(list) - len(rest) {

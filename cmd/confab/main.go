@@ -32,6 +32,10 @@ func systemEnv() *env {
 		rand:      rand.Reader,
 		cost:      keyring.DefaultCost(),
 		patience:  patience,
+		local:     time.Local,
+	}
+	if path, err := os.Executable(); err == nil {
+		e.self = self{path: path, name: os.Args[0]}
 	}
 	// Questions go to stderr and answers come from stdin; with either of them
 	// elsewhere, nobody would see the question or it would be answered by

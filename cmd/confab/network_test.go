@@ -7,7 +7,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"flag"
-	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -31,7 +30,6 @@ import (
 	"github.com/confab-chat/confab/lightclient"
 	"github.com/confab-chat/confab/lightclient/verify"
 	"github.com/confab-chat/confab/namesvc"
-	"github.com/confab-chat/confab/namesvc/key"
 )
 
 // TestMain gives stories the program: in them, confab is this test binary.
@@ -60,7 +58,8 @@ func TestMain(m *testing.M) {
 // all that is tested on one.
 type network struct {
 	*testnet.Network
-	pin verify.Pin
+	pin        verify.Pin
+	concierges map[string]*office
 }
 
 func startNetwork(t *testing.T) *network {
@@ -80,7 +79,7 @@ func startNetwork(t *testing.T) *network {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &network{n, pin}
+	return &network{n, pin, map[string]*office{}}
 }
 
 // world is a machine that knows the network and has an account.
@@ -94,11 +93,9 @@ func (n *network) world(t *testing.T, kind string) *world {
 	return w
 }
 
-// service registers a concierge.
-func (n *network) service(t *testing.T, h namesvc.Handle) {
-	seed := sha256.Sum256([]byte(h))
-	server := key.ServerFromSeed(seed).Public()
-	n.world(t, "service").run(fmt.Sprintf("handle register --role concierge --url https://%s.example --server-key %v %s", string(h), server, string(h))).ok()
+// stories are those of docs/stories that are about people.
+var stories = []string{
+	"register-a-handle", "first-contact", "conversation-over-an-outage", "switch-concierge", "link-a-device", "lose-a-device", "restore-from-phrase",
 }
 
 // TestOnANetwork is all that needs one.
@@ -106,10 +103,15 @@ func TestOnANetwork(t *testing.T) {
 	began := time.Now()
 	n := startNetwork(t)
 	t.Logf("the network was ready after %v", time.Since(began).Round(time.Millisecond))
-	n.service(t, "harbor")
-	n.service(t, "lantern")
+	for _, h := range []namesvc.Handle{"harbor", "lantern", "pier"} {
+		n.concierge(t, h)
+	}
 	t.Run("stories", func(t *testing.T) {
-		n.stories(t, "../../docs/stories/register-a-handle.txtar", "../../docs/stories/switch-concierge.txtar")
+		var files []string
+		for _, name := range stories {
+			files = append(files, "../../docs/stories/"+name+".txtar")
+		}
+		n.stories(t, files...)
 	})
 	t.Run("scripts", func(t *testing.T) {
 		scripts, err := filepath.Glob("testdata/*.txtar")
@@ -210,6 +212,7 @@ func (n *network) stories(t *testing.T, files ...string) {
 		Setup: func(e *testscript.Env) error { return n.setup(t, e) },
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"flip": flip, "cut": cut, "gate": gateCommand, "take": take,
+			"person": n.person, "friends": n.friends, "device": n.device, "machine": n.machine, "await": await,
 		},
 	})
 }
@@ -231,6 +234,7 @@ func (n *network) setup(t *testing.T, e *testscript.Env) error {
 	gated, files, nobody := httptest.NewServer(g), httptest.NewServer(http.FileServer(http.Dir(e.WorkDir))), httptest.NewServer(nil)
 	nobody.Close()
 	e.Defer(func() {
+		stopAgents(t, e.WorkDir)
 		close(g.ends)
 		gated.Close()
 		files.Close()
@@ -342,7 +346,7 @@ func gateCommand(ts *testscript.TestScript, neg bool, args []string) {
 // TestReadme_QuotesTheStories also runs if the network does not.
 func TestReadme_QuotesTheStories(t *testing.T) {
 	quoted := story.CheckExcerpts(t, "../../README.md", "../../docs/stories")
-	for _, want := range []string{"register-a-handle.txtar", "switch-concierge.txtar"} {
+	for _, want := range []string{"register-a-handle.txtar", "first-contact.txtar", "switch-concierge.txtar"} {
 		found := false
 		for _, name := range quoted {
 			found = found || name == want
