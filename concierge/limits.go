@@ -27,9 +27,9 @@ const (
 	// hundred contacts, and those being replaced after a switch. All of their
 	// records fit one stream entry several times over.
 	MaxQueues = 512
-	// MaxKnock is the most bytes of a knock's sealed body: a signed request with
-	// a first text and the fingerprint of a key package, padded.
-	MaxKnock = 8 << 10
+	// MaxKnock is the most bytes of a knock's sealed body: a signed request with a
+	// greeting, padded, and its key sealed to each of 16 devices under X-Wing.
+	MaxKnock = 24 << 10
 	// maxKnocks wait at most for one account; more are noise that nobody reads.
 	maxKnocks = 100
 	// MaxPackage is the most bytes of one KeyPackage: X-Wing keys and a

@@ -33,7 +33,7 @@ func (p *person) devices(list ...key.Device) {
 	w.must(w.block(w.Sign(p.actor, namesvc.OpDevices, body)))
 }
 
-func newKey(t *testing.T) key.Device {
+func newKey(t testing.TB) key.Device {
 	k, err := key.NewDevice(rand.Reader)
 	if err != nil {
 		t.Fatal(err)
@@ -45,7 +45,7 @@ func newKey(t *testing.T) key.Device {
 func (d *device) second() *device {
 	w := d.p.w
 	w.Helper()
-	k := newKey(w.T)
+	k := newKey(w.TB)
 	d.p.devices(d.key, k)
 	return d.p.start(k, w.TempDir())
 }

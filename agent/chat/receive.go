@@ -193,6 +193,9 @@ func (b *batch) message(id message.ConversationID, r *room, m []byte) error {
 	case errors.Is(err, e2ee.ErrForbidden) && b.a.oldest(r) != nil:
 		// By what was known here: perhaps its sender has seen a newer block.
 		return b.a.oldest(r)
+	case errors.Is(err, e2ee.ErrForbidden) && e2ee.IsCommit(m) && bytes.Equal(group, r.Group) && epoch == s.Epoch():
+		// It has the epoch's slot, so nobody can change this session any more.
+		return b.broken(id, r, group, err)
 	case err != nil:
 		b.a.log.Info("dropped a message that breaks the rules", "conversation", id, "epoch", epoch, "error", err)
 		return nil
@@ -283,9 +286,12 @@ func (b *batch) changed(id message.ConversationID, r *room, s *e2ee.Session, c *
 // welcome enters a new session, if it is newer than the one in use.
 func (b *batch) welcome(id message.ConversationID, r *room, m []byte) error {
 	s, ref, err := e2ee.Enter(b.a.o.Now(), b.a.options(r), m, b.offerSecret)
+	var stale *e2ee.StaleError
 	switch {
 	case waits(err):
 		return err
+	case errors.As(err, &stale):
+		return b.stale(id, r, stale)
 	case err != nil:
 		// Most often it is for another device of this account.
 		b.a.log.Debug("a Welcome is not for this device, or not acceptable", "conversation", id, "error", err)
@@ -309,6 +315,26 @@ func (b *batch) welcome(id message.ConversationID, r *room, m []byte) error {
 		return err
 	}
 	return b.again(id, r)
+}
+
+// stale takes a Welcome to a session in which somebody is whom the chain does not
+// list. Perhaps it has been asked too long ago; otherwise a device was removed
+// since, and whoever is in there may not know of this one any more: it makes a
+// session that is newer.
+func (b *batch) stale(id message.ConversationID, r *room, why *e2ee.StaleError) error {
+	if err := b.a.oldest(r); err != nil {
+		return err
+	}
+	if !e2ee.Newer(why.Instance, why.Group, r.Instance, r.Group) {
+		return nil
+	}
+	r.Least = max(r.Least, why.Instance)
+	if len(r.Group) == 0 {
+		r.Mine = true
+		b.hurry(id)
+		return nil
+	}
+	return b.broken(id, r, r.Group, why)
 }
 
 // payload takes what a member said.

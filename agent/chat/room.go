@@ -36,6 +36,7 @@ type room struct {
 	// Sessions.
 	Group    []byte // in use, empty if none
 	Instance uint64
+	Least    uint64   // the highest instance that this device has heard of and is not in
 	Former   [][]byte // earlier ones, the newest first; for reading only
 	Renewed  uint64   // when this device last renewed its keys, ms
 	Spoke    uint64   // when this device last sent something, ms

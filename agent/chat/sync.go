@@ -51,6 +51,7 @@ type sharedContact struct {
 	Request  []byte
 	Asked    uint64
 	Answered bool
+	Instance uint64 // of the session in use: a new one must have a higher number
 }
 
 // sharedGone says that a contact was removed.
@@ -124,6 +125,7 @@ func shared(c store.Contact, r *room) sharedContact {
 	return sharedContact{
 		Party: c.Party, State: uint8(c.State), Handle: c.Handle, Name: c.Name, Added: c.Added, Verified: c.Verified,
 		Changed: r.Changed, Seed: r.Seed, Address: r.Address, Key: r.Key, Reach: r.Reach, Request: r.Request, Asked: r.Asked, Answered: r.Answered,
+		Instance: max(r.Instance, r.Least),
 	}
 }
 
@@ -254,6 +256,7 @@ func (b *batch) syncContact(s sharedContact) error {
 	if len(r.Reach) == 0 {
 		r.Reach = s.Reach
 	}
+	r.Least = max(r.Least, s.Instance)
 	b.hurry(id)
 	return nil
 }

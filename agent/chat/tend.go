@@ -373,7 +373,7 @@ func (a *Agent) makeInstance(ctx context.Context, id message.ConversationID, old
 		if string(r.Group) != string(old.Group) || r.Broken != old.Broken && r.Broken == 0 {
 			return nil // another came meanwhile
 		}
-		s, welcome, err := e2ee.Create(a.o.Rand, a.o.Now(), a.options(r), r.Instance+1, offers)
+		s, welcome, err := e2ee.Create(a.o.Rand, a.o.Now(), a.options(r), max(r.Instance, r.Least)+1, offers)
 		if err != nil {
 			return err
 		}
@@ -564,7 +564,7 @@ func (b *batch) commit(id message.ConversationID, old *room, offers []e2ee.Offer
 	if !ok {
 		return nil
 	}
-	list, err := e2ee.EnvelopeKey(reach.Key).WrapCommit(a.o.Rand, c.Message, r.Group, c.Epoch)
+	list, err := e2ee.EnvelopeKey(reach.Key).WrapCommit(a.o.Rand, c.Message, c.Slot, c.Epoch)
 	if err != nil {
 		return err
 	}

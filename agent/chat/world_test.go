@@ -31,7 +31,7 @@ const patience = 25 * time.Second
 
 // world is a chain that goes on by itself, concierges on it, and people.
 type world struct {
-	*testing.T
+	testing.TB
 	*fakechain.Chain
 	harbor, lagoon *house
 	blind          atomic.Bool // the chain does not answer
@@ -67,9 +67,9 @@ func (w *world) client() *lightclient.Client {
 	return c
 }
 
-func newWorld(t *testing.T) *world {
+func newWorld(t testing.TB) *world {
 	t.Helper()
-	w := &world{T: t, Chain: fakechain.New(fakechain.Spec{}), people: map[string]*person{}}
+	w := &world{TB: t, Chain: fakechain.New(fakechain.Spec{}), people: map[string]*person{}}
 	w.harbor, w.lagoon = w.house("harbor"), w.house("lagoon")
 	// The chain goes on, faster than clocks do.
 	stop, done := make(chan struct{}), make(chan struct{})
@@ -97,7 +97,7 @@ func (w *world) block(ops ...[]byte) error {
 		return nil
 	}
 	err := w.Next(ops...)
-	w.Skip(1)
+	w.Chain.Skip(1)
 	return err
 }
 
@@ -113,6 +113,7 @@ type house struct {
 	mu     sync.Mutex
 	server *concierge.Server
 	http   *httptest.Server
+	log    *logged
 }
 
 func (w *world) house(name namesvc.Handle) *house {
@@ -121,11 +122,11 @@ func (w *world) house(name namesvc.Handle) *house {
 	w.must(err)
 	h := &house{
 		w: w, actor: fakechain.NewActor(string(name), namesvc.Service), addr: l.Addr().String(), name: string(name),
-		limits: concierge.Limits{WorkBits: 2, WorkKiB: 8}, dir: w.TempDir(),
+		limits: concierge.Limits{WorkBits: 2, WorkKiB: 8}, dir: w.TempDir(), log: &logged{},
 	}
 	l.Close()
 	w.must(w.Register(h.actor, name, h.actor.Concierge("https://"+h.addr)))
-	w.Skip(1)
+	w.Chain.Skip(1)
 	h.start()
 	w.Cleanup(h.stop)
 	return h
@@ -135,6 +136,9 @@ func (h *house) start() {
 	h.w.Helper()
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if h.server != nil {
+		return
+	}
 	var err error
 	h.store, err = pebblestore.Open(filepath.Join(h.dir, "store"), pebblestore.Options{CacheBytes: 1 << 20})
 	h.w.must(err)
@@ -146,7 +150,7 @@ func (h *house) start() {
 	h.server, err = concierge.New(concierge.Options{
 		Service: service, Key: h.actor.Server, Chain: h.w.client(), Store: h.store, Limits: h.limits, Now: h.w.Now,
 		Media: files, Local: true,
-		Logger: slog.New(slog.DiscardHandler),
+		Logger: slog.New(slog.NewTextHandler(h.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	})
 	h.w.must(err)
 	h.http = httptest.NewUnstartedServer(h.server.Handler())
@@ -190,7 +194,7 @@ func (w *world) person(name string, at *house) *person {
 	w.cutting.Lock()
 	defer w.cutting.Unlock()
 	w.must(w.Register(p.actor, namesvc.Handle(name), fakechain.ServedBy(at.actor)))
-	w.Skip(1)
+	w.Chain.Skip(1)
 	w.people[name] = p
 	return p
 }
@@ -218,7 +222,7 @@ func (p *person) start(k key.Device, home string) *device {
 	if os.Getenv("CONFAB_TEST_LOG") != "" {
 		level = slog.LevelDebug
 	}
-	logger := slog.New(slog.NewTextHandler(testLog{w.T, p.name + "/" + k.Public().String()[:4]}, &slog.HandlerOptions{Level: level}))
+	logger := slog.New(slog.NewTextHandler(testLog{w.TB, p.name + "/" + k.Public().String()[:4]}, &slog.HandlerOptions{Level: level}))
 	a, err := Open(w.Context(), Options{
 		Home: home, Client: w.client(), Account: p.actor.ID, Keys: keyring.Keys{Device: k, Vault: p.vault}, Now: w.Now, Logger: logger, Every: 2 * time.Second,
 	})
@@ -242,7 +246,7 @@ func (p *person) start(k key.Device, home string) *device {
 }
 
 type testLog struct {
-	t    *testing.T
+	t    testing.TB
 	name string
 }
 
