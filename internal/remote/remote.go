@@ -40,7 +40,13 @@ type head struct {
 type origin struct {
 	bundles *source.HTTP
 	api     api
+
+	fault error     // of its last answer, nil if that held
+	since time.Time // when it was asked
 }
+
+// judge keeps how an answer was. It is called under Network.mu.
+func (s *origin) judge(now time.Time, err error) { s.fault, s.since = err, now }
 
 // maxHeads bounds what is remembered: a node that joins asks for some dozens.
 const maxHeads = 512
@@ -129,6 +135,7 @@ func (n *Network) ask(ctx context.Context, r lightclient.Request) (head, error) 
 			n.poison = wire.Errorf(wire.Conflict, "%s: %w", s.api.base, err)
 			return head{}, n.poison
 		}
+		s.judge(n.now(), err)
 		if err != nil {
 			failures = append(failures, fmt.Errorf("%s: %w", s.api.base, err))
 			continue
@@ -202,24 +209,58 @@ func (n *Network) askOne(ctx context.Context, s *origin, r lightclient.Request, 
 	return head{decoded.Head(), v.Trust.Validators}, v.Trust, nil
 }
 
-// confirm asks one other source for the same head. That it does not answer is
-// nothing; that it has another head, properly signed, ends all trust.
+// confirm asks the other sources for the same head, in turn until one has it. That
+// none answers is nothing, but for [Network.Doubts]; that one has another head,
+// properly signed, ends all trust.
 func (n *Network) confirm(ctx context.Context, h head, others []*origin, base verify.Pin, known *verify.Trust) error {
-	if len(others) == 0 {
-		return nil
+	for _, s := range others {
+		if s.fault != nil && n.now().Sub(s.since) < confirmPause {
+			continue
+		}
+		one, cancel := context.WithTimeout(ctx, confirmPatience)
+		other, _, err := n.askOne(one, s, lightclient.Request{At: h.Header.Height}, base, known)
+		cancel()
+		s.judge(n.now(), err)
+		conflict := (*verify.ConflictError)(nil) // with what was verified before
+		switch {
+		case errors.As(err, &conflict):
+		case err != nil:
+			continue
+		case other.Header.Hash() == h.Header.Hash():
+			return nil
+		}
+		return wire.Errorf(wire.Conflict, "%s has another block of height %d than the others, and both are signed: validators of this chain broke its rules; do not join it before you know why (%w)",
+			s.api.base, h.Header.Height, verify.ErrConflict)
 	}
-	ctx, cancel := context.WithTimeout(ctx, confirmPatience)
-	defer cancel()
-	other, _, err := n.askOne(ctx, others[0], lightclient.Request{At: h.Header.Height}, base, known)
-	if err != nil || other.Header.Hash() == h.Header.Hash() {
-		return nil
-	}
-	return wire.Errorf(wire.Conflict, "%s has another block of height %d than the others, and both are signed: validators of this chain broke its rules; do not join it before you know why (%w)",
-		others[0].api.base, h.Header.Height, verify.ErrConflict)
+	return nil
 }
 
-// confirmPatience bounds the wait for a second source.
-const confirmPatience = 5 * time.Second
+const (
+	// confirmPatience bounds the wait for another source.
+	confirmPatience = 5 * time.Second
+	// confirmPause is how long one is not asked again that failed: who joins asks for
+	// dozens of heads.
+	confirmPause = 15 * time.Second
+)
+
+// Doubt is a source whose last answer did not hold, or did not come.
+type Doubt struct {
+	Source string // its address
+	Err    error
+}
+
+// Doubts returns the sources that were asked and confirm nothing now, in their
+// order, and how many there are besides.
+func (n *Network) Doubts() (doubts []Doubt, others int) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, s := range n.sources {
+		if s.fault != nil {
+			doubts = append(doubts, Doubt{s.api.base, s.fault})
+		}
+	}
+	return doubts, len(n.sources) - len(doubts)
+}
 
 // keep remembers a verified head.
 func (n *Network) keep(h head, t verify.Trust) {
