@@ -224,7 +224,8 @@ func backwards(blocks func(after uint64, limit int) ([]chain.BlockRecord, error)
 type blockView struct {
 	Height     uint64
 	Time       moment
-	Known      bool // there is a record of it: it had ops or a checkpoint
+	Known      bool   // there is a record of it: it had ops or a checkpoint
+	Before     uint64 // where this validator's records begin, if that is after the block
 	Seed       string
 	Checkpoint uint64 // that it recorded, or 0
 	Total      int
@@ -264,6 +265,9 @@ func (x *explorer) block(r *http.Request, l links) (sheet, error) {
 		v.Next, p.cache = l.To(path(height+1)), cacheBlock
 	}
 	if !known {
+		if begin := x.App.From(); height < begin {
+			v.Before = begin
+		}
 		v.Time, err = x.headTime(height)
 		p.body = v
 		return p, err

@@ -18,11 +18,11 @@ var contenders = []struct {
 	one, many int  // messages with 1 and with 16 in flight
 	ahead     bool // a concierge must be ahead of it
 }{
-	{"confab", startConfab, 40_000, 160_000, false},
-	{"confab, acknowledged", startAcknowledged, 40_000, 160_000, false},
-	{"redis", startRedis, 40_000, 160_000, false},
-	{"nats", startNATS, 8_000, 12_000, true},
-	{"khatru", startKhatru, 2_000, 3_000, true},
+	{"confab", startConfab, 10_000, 100_000, false},
+	{"confab, acknowledged", startAcknowledged, 10_000, 100_000, false},
+	{"redis", startRedis, 10_000, 100_000, false},
+	{"nats", startNATS, 4_000, 10_000, true},
+	{"khatru", startKhatru, 1_000, 2_000, true},
 }
 
 // TestCompare prints the figures of all and holds the concierge to what it

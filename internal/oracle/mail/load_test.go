@@ -63,7 +63,7 @@ func run(t *testing.T, s system, messages, flying int) figures {
 	for _, p := range all {
 		wait.Go(p.run)
 	}
-	stuck := time.AfterFunc(patience, func() { panic("messages are missing") })
+	stuck := time.AfterFunc(patience, func() { panic(fmt.Sprintf("%T: a run takes too long: %v", s, progress(all))) })
 	wait.Wait()
 	stuck.Stop()
 	took, used := time.Since(began), processorTime(t, s.process())-before
@@ -77,6 +77,20 @@ func run(t *testing.T, s system, messages, flying int) figures {
 		rate: float64(n) / took.Seconds(), p50: latencies[n/2], p99: latencies[n*99/100],
 		cpu: used / time.Duration(n),
 	}
+}
+
+// progress says how many messages of each pair are done.
+func progress(all []*pair) (done []int) {
+	for _, p := range all {
+		n := 0
+		for i := range p.half {
+			if p.half[i].Load() {
+				n++
+			}
+		}
+		done = append(done, n)
+	}
+	return done
 }
 
 // pair is one writer and one reader.
