@@ -93,6 +93,12 @@ func (tx *Tx) NextReady() (at uint64, waits bool, err error) {
 	return at, waits, err
 }
 
+// Waits reports whether anything waits for a destination.
+func (tx *Tx) Waits(destination string) (bool, error) {
+	n, err := tx.count("SELECT EXISTS (SELECT 1 FROM outbox WHERE refused IS NULL AND destination = (SELECT id FROM destinations WHERE name = ?))", destination)
+	return n > 0, err
+}
+
 // CountOutbox returns how many events have items that wait.
 func (tx *Tx) CountOutbox() (int, error) {
 	var none message.ID

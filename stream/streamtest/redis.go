@@ -49,7 +49,9 @@ func StartRedis(t testing.TB, args ...string) *RedisServer {
 	return s
 }
 
-func redisBinary(t testing.TB) string {
+// RedisBinary returns the redis-server that StartRedis starts. Without one the test
+// is skipped, or fails where CI runs it.
+func RedisBinary(t testing.TB) string {
 	t.Helper()
 	name := os.Getenv("CONFAB_REDIS_SERVER")
 	if name == "" {
@@ -77,7 +79,7 @@ func freePort() (int, error) {
 // Start starts the server, anew after Kill, and waits until it answers.
 func (s *RedisServer) Start() {
 	s.t.Helper()
-	cmd := exec.Command(redisBinary(s.t), append([]string{"--dir", s.dir}, s.args...)...)
+	cmd := exec.Command(RedisBinary(s.t), append([]string{"--dir", s.dir}, s.args...)...)
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
 	if err := cmd.Start(); err != nil {
