@@ -65,6 +65,10 @@ type Agent struct {
 	selfNext uint64          // when the own account is looked after next, ms
 	alone    uint64          // since when other devices are listed and none has spoken, ms
 
+	swept   uint64          // when what is over was let go of, ms
+	asked   []historyAsk    // what other devices of this account want to know
+	running context.Context // of Run, nil while it does not run
+
 	linking *linking // the invitation for a new device that is out
 
 	following sync.WaitGroup // who reads concierges
@@ -182,9 +186,16 @@ func (a *Agent) Run(ctx context.Context) error {
 	defer wg.Wait()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	a.retryAll() // whatever was put off, by whatever clock
+	a.mu.Lock()
+	a.running = ctx
+	a.mu.Unlock()
 	wg.Go(func() { a.sendAll(ctx) })
 	wg.Go(func() { a.tendAll(ctx) })
 	<-ctx.Done()
+	a.mu.Lock()
+	a.running = nil // nobody begins to follow from here on
+	a.mu.Unlock()
 	a.following.Wait()
 	return nil
 }
@@ -200,11 +211,8 @@ func wake(c chan struct{}) {
 // Wake makes everything that waits due now: the network is back, or the person
 // asks for it.
 func (a *Agent) Wake() {
-	if err := a.store.Update(func(tx *store.Tx) error { return tx.Retry() }); err != nil {
-		a.log.Error("retry what waits", "error", err)
-	}
+	a.retryAll()
 	a.post.Wake()
-	wake(a.send)
 	a.hurryAll()
 }
 

@@ -25,9 +25,12 @@ type batch struct {
 	people map[namesvc.AccountID]store.Contact // contacts as they will be
 	seen   map[stream.MessageID]bool           // entries of this batch
 	notes  map[string][]byte                   // to be put; nil deletes
+	gone   map[message.ConversationID]*room    // rooms that are no more, as they were
+	strays map[namesvc.AccountID]bool          // who is no contact any more
 	does   []func(*store.Tx) error
 	keys   []ratchet.Change
 	used   map[string]*e2ee.Session // sessions that moved, by group
+	then   []func()                 // once it is written, while a.mu is held
 	said   []func()                 // once it is written
 }
 
@@ -42,7 +45,8 @@ func (a *Agent) change(ctx context.Context, f func(*batch) error) error {
 		if !errors.As(err, &ask) || tries == maxAsks {
 			return err
 		}
-		if _, err := a.roster.ask(ctx, ask.account, 0); err != nil {
+		// That there is no such account is an answer too.
+		if _, err := a.roster.ask(ctx, ask.account, 0); err != nil && wire.CodeOf(err) != wire.NotFound {
 			return err
 		}
 	}
@@ -59,6 +63,7 @@ func (a *Agent) attempt(f func(*batch) error) ([]func(), error) {
 		a: a, now: a.now(), rooms: map[message.ConversationID]*room{},
 		people: map[namesvc.AccountID]store.Contact{}, seen: map[stream.MessageID]bool{},
 		notes: map[string][]byte{}, used: map[string]*e2ee.Session{},
+		gone: map[message.ConversationID]*room{}, strays: map[namesvc.AccountID]bool{},
 	}
 	if err := f(b); err != nil {
 		b.drop()
@@ -85,6 +90,11 @@ func (b *batch) write() error {
 	tx := func(tx *store.Tx) error {
 		for _, do := range b.does {
 			if err := do(tx); err != nil {
+				return err
+			}
+		}
+		for id := range b.gone {
+			if err := tx.Put(roomNote(id), nil); err != nil {
 				return err
 			}
 		}
@@ -120,8 +130,14 @@ func (b *batch) write() error {
 	if err != nil {
 		return err
 	}
+	for id, r := range b.gone {
+		b.a.closeRoom(id, r.Address)
+	}
 	for id, r := range b.rooms {
 		b.a.keep(id, r)
+	}
+	for _, f := range b.then {
+		f()
 	}
 	return nil
 }
@@ -141,7 +157,7 @@ func (b *batch) room(id message.ConversationID) (*room, error) {
 		return r, nil
 	}
 	r, ok := b.a.rooms[id]
-	if !ok {
+	if _, gone := b.gone[id]; !ok || gone {
 		return nil, wire.Errorf(wire.NotFound, "there is no conversation %v", id)
 	}
 	c := r.clone()
@@ -154,11 +170,44 @@ func (b *batch) contact(id namesvc.AccountID) (c store.Contact, err error) {
 	if c, ok := b.people[id]; ok {
 		return c, nil
 	}
+	if b.strays[id] {
+		return c, wire.Errorf(wire.NotFound, "there is no contact %v", id)
+	}
 	err = b.a.store.View(func(tx *store.Tx) (err error) {
 		c, err = tx.Contact(id)
 		return err
 	})
 	return c, err
+}
+
+// remove forgets a room with everything in it, and the contact. Both may be
+// there again later in the same batch.
+func (b *batch) remove(id message.ConversationID, r *room) {
+	for _, g := range r.groups() {
+		b.forget(g)
+	}
+	if r.Commit != nil {
+		b.lost(r)
+	}
+	for n := r.EarlyFrom; n < r.EarlyTo; n++ {
+		b.notes[earlyNote(id, n)] = nil
+	}
+	for _, p := range r.Partial {
+		b.dropPartial(id, p)
+	}
+	b.notes[receiptNote(id)], b.notes[vaultNote(id)] = nil, nil
+	delete(b.rooms, id)
+	delete(b.people, r.With.Account)
+	b.gone[id], b.strays[r.With.Account] = r, true
+	b.do(func(tx *store.Tx) error {
+		if err := tx.RemoveContact(r.With.Account); err != nil && wire.CodeOf(err) != wire.NotFound {
+			return err
+		}
+		return tx.DeleteConversation(id)
+	})
+	b.say(func() {
+		b.a.feed.tell(Notice{Type: "contact", Contact: r.With.Account, Text: "removed"})
+	})
 }
 
 // setContact changes a contact, or adds it.
@@ -218,14 +267,11 @@ func (b *batch) enter(r *room, s *e2ee.Session) {
 	group := s.Group()
 	b.used[string(group)] = s
 	b.a.sessions.put(group, s)
-	if p := r.Commit; p != nil {
-		b.unqueue(p.IDs)
-	}
+	b.lost(r) // with the secrets of the epoch that will not come
 	if s.Instance() > 1 && !b.a.own(r) {
 		// Somebody had lost what it takes to read: what no receipt covers may be
 		// part of what he could not.
-		id, with := b.a.id(r), r.With
-		b.say(func() { go b.a.resendUncovered(id, with) })
+		r.Again = true
 	}
 	for _, over := range r.replace(group, s.Instance()) {
 		b.forget(over)

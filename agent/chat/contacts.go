@@ -92,7 +92,7 @@ func (b *batch) invite(them message.Party, handle, greeting string) (accept bool
 	if err != nil {
 		return false, err
 	}
-	r.Request, r.Asked, r.Changed = e.Bytes(), 0, b.now
+	r.Request, r.Asked, r.Changed = e.Bytes(), 0, b.later(r)
 	b.setContact(c, isNew)
 	b.tell(id)
 	return false, nil
@@ -261,11 +261,14 @@ func (b *batch) requested(e message.Event, them message.Party, ask message.Conta
 	if err != nil {
 		return err
 	}
+	if c.State == store.Accepted && b.a.oldRequest(id, r, e) {
+		return nil
+	}
 	r.Reach = ask.Reach
 	switch {
 	case c.State == store.Invited: // both asked: that is an answer
 		c.State, r.Mine = store.Accepted, true
-		r.Answered, r.Changed = false, b.now
+		r.Answered, r.Changed = false, b.later(r)
 		r.Request = e.Bytes()
 	case c.State == store.Accepted:
 		// They lost their secrets, or were restored from the phrase.
@@ -280,6 +283,26 @@ func (b *batch) requested(e message.Event, them message.Party, ask message.Conta
 	return nil
 }
 
+// oldRequest reports whether a contact's request is one of before: repeated by
+// whoever keeps knocks, it would have sessions made without end, or send mail where
+// nobody reads any more.
+func (a *Agent) oldRequest(id message.ConversationID, r *room, e message.Event) bool {
+	had, err := message.Decode(r.Request)
+	if err != nil || had.Author.Account != e.Author.Account {
+		return false
+	}
+	if had.ID() != e.ID() {
+		return e.Time < had.Time
+	}
+	// Repeated by its author if no answer reached him: then he has said nothing.
+	var heard []message.Reached
+	err = a.store.View(func(tx *store.Tx) (err error) {
+		heard, err = tx.Standing(id)
+		return err
+	})
+	return err == nil && len(heard) > 0
+}
+
 // answered takes the answer to our request.
 func (b *batch) answered(id message.ConversationID, r *room, own bool, body message.ContactAnswer) error {
 	if own || !body.Accepted {
@@ -291,6 +314,9 @@ func (b *batch) answered(id message.ConversationID, r *room, own bool, body mess
 	c, err := b.contact(r.With.Account)
 	if err != nil {
 		return err
+	}
+	if c.Party != r.With {
+		return nil // whoever had the account before was not asked
 	}
 	if c.State != store.Invited && c.State != store.Accepted {
 		return nil // nobody gets in by answering what was not asked
@@ -398,7 +424,7 @@ func (a *Agent) Repin(ctx context.Context, who string) (Contact, error) {
 		e, err := message.New(id, a.author(), message.Place{}, a.o.Now(), message.ContactRequest{
 			From: a.party(), Reach: e2ee.Reach{Address: r.Address, Key: r.Key}.Encode(),
 		})
-		r.Request, r.Asked, r.Changed = e.Bytes(), 0, b.now
+		r.Request, r.Asked, r.Changed = e.Bytes(), 0, b.later(r)
 		b.tell(id)
 		return err
 	})
@@ -415,26 +441,16 @@ func (a *Agent) RemoveContact(ctx context.Context, who string) error {
 		return fmt.Errorf("remove contact: %w", err)
 	}
 	id := message.Direct(a.party(), c.Party)
-	var box *concierge.Address
+	var box concierge.Address
 	err = a.change(ctx, func(b *batch) error {
 		r, err := b.room(id)
 		if err != nil {
 			return err
 		}
-		box = &r.Address
-		for _, g := range r.groups() {
-			b.forget(g)
-		}
-		delete(b.rooms, id)
-		b.notes[roomNote(id)] = nil
-		b.do(func(tx *store.Tx) error {
-			if err := tx.RemoveContact(c.Party.Account); err != nil {
-				return err
-			}
-			return tx.DeleteConversation(id)
-		})
-		b.say(func() { a.closeRoom(id, *box) })
-		return b.tellGone(c.Party)
+		box = r.Address
+		changed := b.later(r)
+		b.remove(id, r)
+		return b.tellGone(c.Party, changed)
 	})
 	if err != nil {
 		return fmt.Errorf("remove contact %s: %w", who, err)
@@ -442,6 +458,11 @@ func (a *Agent) RemoveContact(ctx context.Context, who string) error {
 	a.deleteQueue(ctx, box.Queue())
 	return nil
 }
+
+// later returns a time for what is decided now about a room: after everything that
+// was decided before, also by a clock that was ahead of this one. What was decided
+// last counts among a person's devices.
+func (b *batch) later(r *room) uint64 { return max(b.now, r.Changed+1) }
 
 // decide changes a contact on behalf of this person.
 func (a *Agent) decide(ctx context.Context, op, who string, f func(*batch, *store.Contact, *room, message.ConversationID) error) (Contact, error) {
@@ -462,7 +483,7 @@ func (a *Agent) decide(ctx context.Context, op, who string, f func(*batch, *stor
 		if err := f(b, &c, r, id); err != nil {
 			return err
 		}
-		r.Changed = b.now
+		r.Changed = b.later(r)
 		b.setContact(c, false)
 		b.tell(id)
 		return nil

@@ -8,6 +8,7 @@ import (
 	"github.com/confab-chat/confab/agent/store"
 	"github.com/confab-chat/confab/namesvc"
 	"github.com/confab-chat/confab/namesvc/wire"
+	"github.com/confab-chat/confab/stream"
 	"github.com/confab-chat/confab/talk/message"
 )
 
@@ -20,9 +21,6 @@ func (a *Agent) arrived(id message.ConversationID, with message.Party, e message
 	switch {
 	case e.Kind() == message.KindReceipt:
 		a.feed.tell(Notice{Type: "delivery", Contact: with.Account})
-	case e.Kind() == message.KindMoved && !own:
-		a.timing(id, func(t *timing) { t.next = 0 })
-		go a.contactMoved(id, with, e)
 	}
 	if e.Kind().Shown() {
 		m, err := a.Message(context.Background(), e.ID())
@@ -78,28 +76,29 @@ func (a *Agent) owe(id message.ConversationID) {
 	wake(a.tend)
 }
 
-// contactMoved looks a contact up whose notice says that its mail is elsewhere,
-// and sends again what may have got lost where it was: everything that no
-// receipt has covered.
-func (a *Agent) contactMoved(id message.ConversationID, with message.Party, e message.Event) {
-	ctx := context.Background()
-	l, err := a.roster.ask(ctx, with.Account, 0)
-	if err != nil {
-		return // it is looked up when something is sent
+// sendAgain sends again what may have got lost: everything that no receipt has
+// covered. The contact is looked up, since it may have moved.
+func (a *Agent) sendAgain(ctx context.Context, id message.ConversationID, with message.Party) error {
+	if _, err := a.roster.ask(ctx, with.Account, 0); err != nil {
+		return err
 	}
-	moved := e.Body.(message.Moved)
-	if len(l.entry.Records.Concierges) == 0 || l.entry.Records.Concierges[0].Account != moved.Concierge.Account {
-		return // the chain does not say so, and the chain counts
+	if err := a.store.Update(func(tx *store.Tx) error { return tx.Retry() }); err != nil {
+		return err
 	}
-	if err := a.store.Update(func(tx *store.Tx) error { return tx.Retry() }); err == nil {
-		wake(a.send)
-	}
-	a.resendUncovered(id, with)
+	wake(a.send)
+	a.resendUncovered(ctx, id, with)
+	return a.change(ctx, func(b *batch) error {
+		r, err := b.room(id)
+		if err == nil {
+			r.Again = false
+		}
+		return err
+	})
 }
 
 // resendUncovered sends events of this device again that the other side has not
 // acknowledged by a receipt.
-func (a *Agent) resendUncovered(id message.ConversationID, with message.Party) {
+func (a *Agent) resendUncovered(ctx context.Context, id message.ConversationID, with message.Party) {
 	var from, to uint64
 	err := a.store.Update(func(tx *store.Tx) error {
 		list, err := tx.Reached(id, with.Account)
@@ -118,17 +117,34 @@ func (a *Agent) resendUncovered(id message.ConversationID, with message.Party) {
 	if err != nil || to <= from {
 		return
 	}
-	a.resend(id, []message.Range{{Author: a.author(), From: from + 1, To: min(to, from+maxResent)}})
+	a.resend(ctx, id, []message.Range{{Author: a.author(), From: from + 1, To: min(to, from+maxResent)}})
 }
 
-// tendEvents sends a receipt that is owed and asks for events that are missing.
-func (a *Agent) tendEvents(ctx context.Context, id message.ConversationID) error {
+// tendEvents sends a receipt that is owed, what the other side misses, and asks
+// for what is missing here.
+func (a *Agent) tendEvents(ctx context.Context, id message.ConversationID, r *room) error {
 	now := a.now()
 	var t timing
 	a.timing(id, func(p *timing) { t = *p })
-	if t.owes != 0 && t.owes+ms(receiptAfter) <= now {
+	if t.owes != 0 && past(t.owes, receiptAfter, now) {
 		a.timing(id, func(p *timing) { p.owes = 0 })
 		if err := a.receipt(ctx, id); err != nil {
+			return err
+		}
+	}
+	if len(t.wanted) > 0 && past(t.resent, resendEvery, now) {
+		a.timing(id, func(p *timing) { p.wanted, p.resent = nil, now })
+		a.resend(ctx, id, t.wanted)
+	}
+	if r.Again && past(t.again, againEvery, now) {
+		a.timing(id, func(p *timing) { p.again = now })
+		if err := a.sendAgain(ctx, id, r.With); err != nil {
+			return err
+		}
+	}
+	if r.Robbed && past(t.told, tellEvery, now) {
+		a.timing(id, func(p *timing) { p.told = now })
+		if err := a.tellRobbed(ctx, id); err != nil {
 			return err
 		}
 	}
@@ -194,7 +210,7 @@ func (a *Agent) askMissing(ctx context.Context, id message.ConversationID, t tim
 		// What is missing is most often just behind.
 		a.timing(id, func(p *timing) { p.asked = now })
 		return nil
-	case t.asked+ms(askAgain<<min(t.asks, 10)) > now:
+	case !past(t.asked, askAgain<<min(t.asks, 10), now):
 		return nil
 	case t.asks >= maxAskings:
 		a.timing(id, func(p *timing) { p.asked, p.asks = 0, 0 })
@@ -215,35 +231,48 @@ func (a *Agent) askMissing(ctx context.Context, id message.ConversationID, t tim
 // with growing pauses, for two days.
 const maxAskings = 20
 
-// askAll has missing events asked for now: a concierge lost mail. What no later
-// event shows to be missing is known to the contacts alone: they are told to send
-// again what no receipt covered by telling them where the mail is.
-func (a *Agent) askAll() {
-	for _, id := range a.roomIDs() {
-		a.timing(id, func(t *timing) { t.asked, t.asks = 1, 0 })
-	}
-	a.hurryAll()
-	office, err := a.present()
-	if err != nil {
-		return
-	}
-	err = a.change(context.Background(), func(b *batch) error {
-		for id := range a.rooms {
-			r, err := b.room(id)
-			if err != nil {
-				return err
-			}
-			if !a.own(r) {
-				if err := b.tellMoved(id, r, office); err != nil {
-					return err
-				}
-			}
+// robbed has missing events asked for now: the concierge lost mail of a queue.
+// What no later event shows to be missing is known to the contact alone, who is
+// told to send again what no receipt covered by telling where the mail is; not
+// more often than tellEvery, whatever the concierge does.
+func (a *Agent) robbed(box stream.ID) {
+	err := a.change(context.Background(), func(b *batch) error {
+		id, ok := a.byBox[box]
+		if !ok {
+			return nil
 		}
+		r, err := b.room(id)
+		if err != nil {
+			return err
+		}
+		r.Robbed = !a.own(r)
+		b.hurry(id)
+		b.then = append(b.then, func() {
+			t := a.times[id]
+			t.asked, t.asks = 1, 0
+			a.times[id] = t
+		})
 		return nil
 	})
 	if err != nil {
-		a.log.Info("contacts could not be asked to send again", "error", err)
+		a.log.Info("a contact could not be asked to send again", "error", err)
 	}
+}
+
+// tellRobbed tells a contact to send again what no receipt covered.
+func (a *Agent) tellRobbed(ctx context.Context, id message.ConversationID) error {
+	office, err := a.present()
+	if err != nil {
+		return err
+	}
+	return a.change(ctx, func(b *batch) error {
+		r, err := b.room(id)
+		if err != nil {
+			return err
+		}
+		r.Robbed = false
+		return b.tellMoved(id, r, office)
+	})
 }
 
 // MarkRead says that this person has seen everything up to a message.

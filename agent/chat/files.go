@@ -87,10 +87,11 @@ func fileName(path string) string {
 		}
 		return r
 	}, filepath.Base(path))
+	name = strings.TrimLeft(name, ".- ") // no folder, nothing hidden, no option
 	for len(name) > message.MaxFileName {
 		name = name[:len(name)-1]
 	}
-	if message.CheckLine(name, message.MaxFileName) != nil {
+	if name == "" || message.CheckLine(name, message.MaxFileName) != nil {
 		return "file"
 	}
 	return name

@@ -85,8 +85,33 @@ func (a *Agent) askHistory(ctx context.Context, id message.ConversationID) error
 	})
 }
 
+// maxHistoryAsks bounds the questions that wait: of each other device a few.
+const maxHistoryAsks = 64
+
+// askedHistory takes note of a question; a.mu is held. Of one device about one
+// conversation the last one counts.
+func (a *Agent) askedHistory(ask historyAsk) {
+	a.asked = slices.DeleteFunc(a.asked, func(q historyAsk) bool { return q.By == ask.By && q.With == ask.With })
+	if len(a.asked) < maxHistoryAsks {
+		a.asked = append(a.asked, ask)
+	}
+	a.hurry[a.selfID()] = true
+	wake(a.tend)
+}
+
+// answerHistory answers what was asked.
+func (a *Agent) answerHistory(ctx context.Context) {
+	a.mu.Lock()
+	list := a.asked
+	a.asked = nil
+	a.mu.Unlock()
+	for _, ask := range list {
+		a.tellHistory(ctx, ask)
+	}
+}
+
 // tellHistory answers another device, if it is this one's turn.
-func (a *Agent) tellHistory(ask historyAsk) {
+func (a *Agent) tellHistory(ctx context.Context, ask historyAsk) {
 	l, _ := a.roster.cached(a.o.Account)
 	others := slices.DeleteFunc(l.members(), func(m e2ee.Member) bool { return m.Device == ask.By })
 	if len(others) == 0 || others[0].Device != a.o.Keys.Device.Public() {
@@ -95,7 +120,7 @@ func (a *Agent) tellHistory(ask historyAsk) {
 	id := message.Direct(a.party(), ask.With)
 	parts, err := a.history(id, ask)
 	if err == nil {
-		err = a.change(context.Background(), func(b *batch) error {
+		err = a.change(ctx, func(b *batch) error {
 			for _, p := range parts {
 				if _, err := b.share(recordEvents, p); err != nil {
 					return err

@@ -8,9 +8,6 @@ const (
 	// because the commit or Welcome before them is still on its way. Whoever can
 	// write here (one contact) fills 64 MB at worst.
 	maxEarly = 1000
-	// keepEarly is how long they are kept: after that a new instance has long
-	// taken the old one's place, and what was said in it is asked for by number.
-	keepEarly = 7 * 24 * time.Hour
 	// maxPartial is how many messages in several pieces may be incomplete at once.
 	maxPartial = 16
 	// maxUnsealed is how many own messages wait for a session, as before a contact
@@ -27,6 +24,9 @@ const (
 	// maxResent is how many events are sent again for one request; who misses more
 	// asks again.
 	maxResent = 500
+	// maxResentBytes bounds them likewise: a screenful of small ones, or a few that
+	// are as large as can be.
+	maxResentBytes = 1 << 20
 )
 
 // When things are done.
@@ -58,6 +58,17 @@ const (
 	// askAgain is how long a request for missing events waits before it is
 	// repeated, doubled each time.
 	askAgain = 15 * time.Second
+	// resendEvery is the least time between two answers to who misses events.
+	resendEvery = 10 * time.Second
+	// againEvery is the least time between two times that all is sent again which
+	// no receipt covers.
+	againEvery = 20 * time.Second
+	// tellEvery is the least time between two notices to a contact of a concierge
+	// that loses mail.
+	tellEvery = time.Hour
+	// seenFor is how long ids of mail are remembered: longer than a concierge keeps
+	// it, and one that was left passes it on.
+	seenFor = 90 * 24 * time.Hour
 	// drainFor is how long mail is fetched from a concierge that was left: as long
 	// as it keeps it.
 	drainFor = 30 * 24 * time.Hour

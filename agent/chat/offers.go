@@ -3,6 +3,7 @@ package chat
 import (
 	"context"
 	"encoding/hex"
+	"slices"
 
 	"github.com/confab-chat/confab/agent/ratchet"
 	"github.com/confab-chat/confab/concierge"
@@ -30,6 +31,10 @@ type offer struct {
 // maxOffers bounds them: those at the present concierge, and those given out
 // whose Welcome may still come.
 const maxOffers = 200
+
+// maxLast bounds those of last resort: the present one, and those that a
+// concierge gave out before it was left or forgot them.
+const maxLast = 4
 
 func (b *batch) offers() ([]offer, error) {
 	raw, err := b.note(offersNote)
@@ -131,22 +136,31 @@ func (b *batch) restock(service []byte, count concierge.PackageCount, upload *[]
 		}
 		keep = append(keep, o)
 	}
+	there := false
 	waiting := int(count.Uploaded - min(count.Given, count.Uploaded))
 	for i, o := range keep {
 		switch {
 		case o.Last && string(o.At) == string(service) && count.Last && o.Made+ms(offerLife)/3 > b.now:
-			*last = &keep[i] // it is there and fresh
+			there = true // and fresh
+		case o.Last && len(o.At) == 0 && len(o.Bytes) > 0 && o.Made+ms(offerLife)/3 > b.now:
+			*last = &keep[i] // made, and not known to have arrived
 		case !o.Last && len(o.At) == 0:
 			*upload = append(*upload, o) // made, and not known to have arrived
 		}
 	}
-	if *last != nil {
+	switch {
+	case there:
 		*last = nil
-	} else if o, err := b.newOffer(true); err != nil {
-		return err
-	} else {
-		keep = append(keep, o)
-		*last = &keep[len(keep)-1]
+	case *last == nil:
+		o, err := b.newOffer(true)
+		if err != nil {
+			return err
+		}
+		keep = append(b.fewerLast(keep), o)
+		*last = &o
+	default:
+		o := **last // keep grows below
+		*last = &o
 	}
 	for waiting+len(*upload) < offerCount && len(keep) < maxOffers {
 		o, err := b.newOffer(false)
@@ -158,6 +172,25 @@ func (b *batch) restock(service []byte, count concierge.PackageCount, upload *[]
 	}
 	b.setOffers(keep)
 	return nil
+}
+
+// fewerLast makes room for another package of last resort: those that were made
+// first go.
+func (b *batch) fewerLast(list []offer) []offer {
+	n := 0
+	for _, o := range list {
+		if o.Last {
+			n++
+		}
+	}
+	return slices.DeleteFunc(list, func(o offer) bool {
+		if !o.Last || n < maxLast {
+			return false
+		}
+		n--
+		b.keys = append(b.keys, deleteOffer(o.Ref))
+		return true
+	})
 }
 
 func (b *batch) newOffer(last bool) (offer, error) {

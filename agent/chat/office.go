@@ -94,7 +94,7 @@ func (a *Agent) settleOffice(ctx context.Context) error {
 	if err != nil {
 		// Without the chain, or while the new one's entry cannot be read, the one
 		// that was known stays good.
-		if a.followAll(ctx); wire.CodeOf(err) == wire.NotFound {
+		if a.followAll(); wire.CodeOf(err) == wire.NotFound {
 			return nil
 		}
 		return err
@@ -105,22 +105,27 @@ func (a *Agent) settleOffice(ctx context.Context) error {
 	if same {
 		now.office = home
 		a.mu.Unlock()
-		a.followAll(ctx)
+		a.followAll()
 		return nil
 	}
 	a.mu.Unlock()
 	if err := a.moveTo(ctx, home); err != nil {
 		return err
 	}
-	a.followAll(ctx)
+	a.followAll()
 	return nil
 }
 
 // moveTo makes another concierge the one in use. The one before is read on.
 func (a *Agent) moveTo(ctx context.Context, home post.Office) error {
 	var old *reading
+	moved := false
 	err := a.change(ctx, func(b *batch) error {
-		old = a.offices.now
+		moved = false
+		if old = a.offices.now; old != nil && old.office.Service.Account == home.Service.Account && old.office.Service.Generation == home.Service.Generation {
+			return nil // somebody else was quicker
+		}
+		moved = true
 		former := slices.DeleteFunc(slices.Clone(a.offices.former), func(r *reading) bool {
 			return r.office.Service.Account == home.Service.Account
 		})
@@ -151,9 +156,7 @@ func (a *Agent) moveTo(ctx context.Context, home post.Office) error {
 				}
 			}
 		}
-		b.say(func() {
-			a.mu.Lock()
-			defer a.mu.Unlock()
+		b.then = append(b.then, func() {
 			for _, gone := range a.offices.former {
 				if !slices.Contains(former, gone) && gone.cancel != nil {
 					gone.cancel()
@@ -168,7 +171,7 @@ func (a *Agent) moveTo(ctx context.Context, home post.Office) error {
 		})
 		return nil
 	})
-	if err == nil {
+	if err == nil && moved {
 		text := "mail is now kept by " + nameOf(home)
 		if old != nil {
 			text += "; what is left at " + nameOf(old.office) + " is fetched from there"
@@ -205,10 +208,15 @@ func (b *batch) tellMoved(id message.ConversationID, r *room, home post.Office) 
 	return err
 }
 
-// followAll reads all concierges that are to be read.
-func (a *Agent) followAll(ctx context.Context) {
+// followAll reads all concierges that are to be read, for as long as the agent
+// runs: whoever has them chosen may be gone long before.
+func (a *Agent) followAll() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	ctx := a.running
+	if ctx == nil {
+		return
+	}
 	now := a.now()
 	a.offices.former = slices.DeleteFunc(a.offices.former, func(r *reading) bool {
 		if r.until > now {
@@ -283,10 +291,10 @@ func (a *Agent) stateOf(r *reading, s post.State) {
 			a.log.Error("begin a box anew", "error", err)
 		}
 		a.feed.tell(Notice{Type: "notice", Text: nameOf(r.office) + " has lost or hides mail that it had before; contacts are asked to send again what is missing"})
-		a.askAll()
+		a.robbed(rolled.Box)
 	case errors.As(s.Err, &gap):
 		a.feed.tell(Notice{Type: "notice", Text: nameOf(r.office) + " let go of mail before it was fetched; contacts are asked to send it again"})
-		a.askAll()
+		a.robbed(gap.Box)
 	case errors.As(s.Err, &missing):
 		a.remake(missing.Box)
 	case was.Connected != s.Connected:
@@ -358,11 +366,11 @@ func (a *Agent) readBoxes(ctx context.Context, id message.ConversationID) error 
 	return nil
 }
 
-// closeRoom stops reading a room's queue.
+// closeRoom forgets a room and stops reading its queue; a.mu is held.
 func (a *Agent) closeRoom(id message.ConversationID, address concierge.Address) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
 	delete(a.rooms, id)
+	delete(a.times, id)
+	delete(a.hurry, id)
 	delete(a.byBox, address.Queue())
 	for _, o := range append([]*reading{a.offices.now}, a.offices.former...) {
 		if o != nil {

@@ -106,13 +106,22 @@ func (a *Agent) deliver(ctx context.Context, name string, items []store.Item) {
 		messages = append(messages, stream.Message{ID: it.ID, Body: it.Body})
 	}
 	done, err := a.post.Deliver(ctx, to.party, to.address, messages)
+	var kept error
 	if done > 0 {
-		a.sent(items[:done])
+		kept = a.sent(items[:done])
 	}
-	if err == nil || ctx.Err() != nil {
+	if err != nil && ctx.Err() == nil {
+		kept = errors.Join(kept, a.undelivered(items[done], err))
+	}
+	if kept == nil {
 		return
 	}
-	a.undelivered(items[done], err)
+	// As on a full disk: what comes next would not be kept either.
+	a.log.Error("take note of what was sent; it is tried again", "error", kept)
+	select {
+	case <-time.After(retryLeast):
+	case <-ctx.Done():
+	}
 }
 
 // slot reports whether an item is an own commit in its slot.
@@ -133,8 +142,8 @@ func (a *Agent) slotOf(id stream.MessageID) (message.ConversationID, bool) {
 }
 
 // sent takes note of what is at its destination.
-func (a *Agent) sent(items []store.Item) {
-	err := a.change(context.Background(), func(b *batch) error {
+func (a *Agent) sent(items []store.Item) error {
+	return a.change(context.Background(), func(b *batch) error {
 		for _, it := range items {
 			if id, ok := a.slotOf(it.ID); ok {
 				r, err := b.room(id)
@@ -152,17 +161,14 @@ func (a *Agent) sent(items []store.Item) {
 		}
 		return nil
 	})
-	if err != nil {
-		a.log.Error("take note of what was sent; it is sent again", "error", err)
-	}
 }
 
 // undelivered decides what becomes of an item that was not taken.
-func (a *Agent) undelivered(it store.Item, err error) {
+func (a *Agent) undelivered(it store.Item, err error) error {
 	switch wire.CodeOf(err) {
 	case wire.Exists:
 		// Another message has its id: somebody else's commit has the slot.
-		cerr := a.change(context.Background(), func(b *batch) error {
+		return a.change(context.Background(), func(b *batch) error {
 			id, ok := a.slotOf(it.ID)
 			if !ok {
 				b.do(func(tx *store.Tx) error { return tx.Refuse(it.ID, "another message has its number") })
@@ -173,12 +179,11 @@ func (a *Agent) undelivered(it store.Item, err error) {
 				return err
 			}
 			b.lost(r)
-			b.hurry(id)
+			if r.Taken == 0 {
+				r.Taken = b.now // until the commit that has it comes
+			}
 			return nil
 		})
-		if cerr != nil {
-			a.log.Error("drop a commit whose slot is taken", "error", cerr)
-		}
 	case wire.Invalid:
 		a.refuse(it, err)
 	default:
@@ -188,11 +193,10 @@ func (a *Agent) undelivered(it store.Item, err error) {
 		}
 		wait = wait/2 + rand.N(wait/2+1) // so that many who wait do not come at once
 		a.log.Info("not sent yet", "attempts", it.Attempts+1, "again", wait.Round(time.Millisecond), "error", err)
-		uerr := a.store.Update(func(tx *store.Tx) error { return tx.PutOff(it.Destination, a.now()+ms(wait)) })
-		if uerr != nil {
-			a.log.Error("put off what cannot be sent", "error", errors.Join(err, uerr))
-		}
+		next := a.now() + ms(wait)
+		return a.store.Update(func(tx *store.Tx) error { return tx.PutOff(it.Destination, next) })
 	}
+	return nil
 }
 
 // refuse takes note that an item will never be taken.
@@ -239,7 +243,7 @@ func (b *batch) won(id message.ConversationID, r *room) error {
 		err = s.Merge(c)
 	}
 	b.keys = append(b.keys, commitKey(r.Group, nil))
-	r.Commit = nil
+	r.Commit, r.Taken = nil, 0
 	if err != nil {
 		return b.broken(id, r, r.Group, err)
 	}

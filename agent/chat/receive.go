@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/confab-chat/confab/agent/store"
 	"github.com/confab-chat/confab/namesvc/wire"
@@ -273,6 +274,9 @@ func (b *batch) changed(id message.ConversationID, r *room, s *e2ee.Session, c *
 	if err := s.Merge(c); err != nil {
 		return b.broken(id, r, s.Group(), err)
 	}
+	if bytes.Equal(s.Group(), r.Group) {
+		r.Taken = 0
+	}
 	if s.Removed() && bytes.Equal(s.Group(), r.Group) {
 		r.Broken = b.now
 	}
@@ -298,6 +302,9 @@ func (b *batch) welcome(id message.ConversationID, r *room, m []byte) error {
 		return nil
 	}
 	b.spend(ref)
+	if slices.ContainsFunc(r.groups(), func(g []byte) bool { return bytes.Equal(g, s.Group()) }) {
+		return nil // a second time: its keys would encrypt twice
+	}
 	if len(r.Group) > 0 && !e2ee.Newer(s.Instance(), s.Group(), r.Instance, r.Group) {
 		// The other side of a race: what its maker said before it saw ours.
 		if len(r.Former) >= maxFormer {
@@ -360,7 +367,7 @@ func (b *batch) event(id message.ConversationID, r *room, from e2ee.Member, e me
 	case message.ContactAnswer:
 		return b.answered(id, r, own, body)
 	case message.Resend:
-		b.say(func() { go b.a.resend(id, body.Ranges) })
+		b.then = append(b.then, func() { b.a.askedAgain(id, body.Ranges) })
 		return nil
 	case message.Typing:
 		if !own {
@@ -381,6 +388,11 @@ func (b *batch) event(id message.ConversationID, r *room, from e2ee.Member, e me
 			return nil
 		case err != nil || !arrival.New:
 			return err
+		}
+		if e.Kind() == message.KindMoved && !own {
+			// Where their mail was something may have got lost.
+			r.Again = true
+			b.say(func() { b.a.tendNow(id) })
 		}
 		b.say(func() { b.a.arrived(id, r.With, e, own) })
 		if arrival.Fork != nil {

@@ -42,6 +42,9 @@ type room struct {
 	Spoke    uint64   // when this device last sent something, ms
 	Broken   uint64   // since when the session cannot go on, ms; 0: it can
 	Commit   *pending // the own commit that waits for its slot
+	Taken    uint64   // since when this epoch's slot is known to be another's whose commit has not come, ms
+	Again    bool     // what no receipt covers is to be sent again
+	Robbed   bool     // its queue lost mail: the contact is to be told
 
 	// What waits.
 	Unsealed           []message.ID // own events that no session has sealed yet
@@ -137,7 +140,7 @@ func (r *room) replace(group []byte, instance uint64) (over [][]byte) {
 	if len(r.Group) > 0 {
 		r.Former = slices.Insert(r.Former, 0, r.Group)
 	}
-	r.Group, r.Instance, r.Broken, r.Commit = bytes.Clone(group), instance, 0, nil
+	r.Group, r.Instance, r.Broken, r.Commit, r.Taken = bytes.Clone(group), instance, 0, nil, 0
 	if len(r.Former) > maxFormer {
 		over = slices.Clone(r.Former[maxFormer:])
 		r.Former = r.Former[:maxFormer]

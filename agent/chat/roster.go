@@ -31,6 +31,7 @@ type listed struct {
 	devices namesvc.Devices
 	proven  time.Time // the head's time
 	asked   time.Time // by the clock here
+	none    bool      // it is proven that there is no such account
 }
 
 // maxListed bounds the accounts that are remembered; the oldest are asked again.
@@ -58,14 +59,31 @@ func (r *roster) cached(id namesvc.AccountID) (listed, bool) {
 
 // ask returns an account as it was at most maxAge ago; 0 asks in any case.
 func (r *roster) ask(ctx context.Context, id namesvc.AccountID, maxAge time.Duration) (listed, error) {
-	if l, ok := r.cached(id); ok && maxAge > 0 && r.now().Sub(l.asked) < maxAge {
+	if l, ok := r.cached(id); ok && !l.none && maxAge > 0 && r.age(l) < maxAge {
 		return l, nil
 	}
 	e, d, p, err := r.client.Devices(ctx, id, 0)
+	if wire.CodeOf(err) == wire.NotFound {
+		r.keep(id, listed{asked: r.now(), none: true})
+	}
 	if err != nil {
 		return listed{}, fmt.Errorf("ask the chain about %v: %w", id, err)
 	}
 	l := listed{entry: e, devices: d, proven: p.Time, asked: r.now()}
+	r.keep(id, l)
+	return l, nil
+}
+
+// age returns how long ago an account was asked for. What a clock that has been
+// set back since puts into the future may be of any age.
+func (r *roster) age(l listed) time.Duration {
+	if age := r.now().Sub(l.asked); age >= 0 {
+		return age
+	}
+	return 1<<63 - 1
+}
+
+func (r *roster) keep(id namesvc.AccountID, l listed) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if len(r.list) >= maxListed {
@@ -78,7 +96,6 @@ func (r *roster) ask(ctx context.Context, id namesvc.AccountID, maxAge time.Dura
 		delete(r.list, oldest)
 	}
 	r.list[id] = l
-	return l, nil
 }
 
 // members returns the devices that speak for the account.
@@ -110,8 +127,10 @@ const settle = 3 * time.Second
 // *askError says that the chain must be asked first.
 func (r *roster) judge(m e2ee.Member) error {
 	l, ok := r.cached(m.Account)
-	age := r.now().Sub(l.asked)
+	age := r.age(l)
 	switch {
+	case ok && l.none && age <= settle:
+		return wire.Errorf(wire.Unauthorized, "there is no account %v", m.Account)
 	case !ok || age > judgeAge || m.Generation > l.entry.Generation || m.Seq > l.devices.Seq && age > settle:
 		return &askError{m.Account}
 	case m.Generation < l.entry.Generation:
@@ -128,7 +147,7 @@ func (r *roster) judge(m e2ee.Member) error {
 // for just now, nil if all were.
 func (a *Agent) oldest(r *room) error {
 	for _, p := range a.parties(r) {
-		if l, ok := a.roster.cached(p.Account); !ok || a.o.Now().Sub(l.asked) > settle {
+		if l, ok := a.roster.cached(p.Account); !ok || a.roster.age(l) > settle {
 			return &askError{p.Account}
 		}
 	}

@@ -140,10 +140,14 @@ func (b *batch) dispatch(id message.ConversationID, r *room, e message.Event) er
 	if err != nil {
 		return err
 	}
-	if !ready || len(r.Unsealed) > 0 {
-		if !e.Kind().Chained() {
-			return nil // worth nothing once late
+	if !e.Kind().Chained() {
+		// It is worth nothing once late, and has no place among what waits.
+		if late, err := b.late(r, e); !ready || late || err != nil {
+			return err
 		}
+		return b.seal(r, e2ee.Payload{Event: &e}, e.ID())
+	}
+	if !ready || len(r.Unsealed) > 0 {
 		if len(r.Unsealed) >= maxUnsealed {
 			return wire.Errorf(wire.Exhausted, "%d messages wait for the contact's answer, and no more fit", len(r.Unsealed))
 		}
@@ -152,6 +156,20 @@ func (b *batch) dispatch(id message.ConversationID, r *room, e message.Event) er
 		return nil
 	}
 	return b.seal(r, e2ee.Payload{Event: &e}, e.ID())
+}
+
+// late reports whether an event would be worth nothing where it has to wait
+// behind others.
+func (b *batch) late(r *room, e message.Event) (waits bool, err error) {
+	to, ok := b.a.reach(r, r.With)
+	if e.Kind() != message.KindTyping || !ok {
+		return false, nil
+	}
+	err = b.a.store.View(func(tx *store.Tx) (err error) {
+		waits, err = tx.Waits(destination{r.With, to.Address}.String())
+		return err
+	})
+	return waits, err
 }
 
 // ready reports whether the session in use can seal: it is there, whole, nobody
@@ -271,14 +289,28 @@ func (b *batch) flush(id message.ConversationID, r *room) error {
 	return nil
 }
 
+// askedAgain takes note of what the other side misses; a.mu is held. It is sent
+// when the conversation is looked after, and not more often than resendEvery
+// however often it is asked for.
+func (a *Agent) askedAgain(id message.ConversationID, ranges []message.Range) {
+	t := a.times[id]
+	for _, g := range ranges {
+		if len(t.wanted) < message.MaxRanges && !slices.Contains(t.wanted, g) {
+			t.wanted = append(slices.Clone(t.wanted), g)
+		}
+	}
+	a.times[id] = t
+	wake(a.tend)
+}
+
 // resend seals events again that the other side misses.
-func (a *Agent) resend(id message.ConversationID, ranges []message.Range) {
-	err := a.change(context.Background(), func(b *batch) error {
+func (a *Agent) resend(ctx context.Context, id message.ConversationID, ranges []message.Range) {
+	err := a.change(ctx, func(b *batch) error {
 		r, err := b.room(id)
 		if err != nil {
 			return err
 		}
-		left := maxResent
+		left, bytes := maxResent, maxResentBytes
 		for _, g := range ranges {
 			if !a.answersFor(g.Author) {
 				continue
@@ -291,11 +323,14 @@ func (a *Agent) resend(id message.ConversationID, ranges []message.Range) {
 			if err != nil {
 				return err
 			}
-			for _, e := range list[:min(left, len(list))] {
+			for _, e := range list {
+				if left == 0 || bytes <= 0 {
+					return nil
+				}
 				if err := b.dispatch(id, r, e); err != nil {
 					return err
 				}
-				left--
+				left, bytes = left-1, bytes-len(e.Bytes())
 			}
 		}
 		return nil

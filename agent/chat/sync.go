@@ -111,14 +111,25 @@ func (b *batch) shareUntold() error {
 }
 
 func (b *batch) shareContact(r *room) (bool, error) {
+	s, known, err := b.sharedRoom(r)
+	if err != nil || !known {
+		return err == nil, err
+	}
+	return b.share(recordContact, s)
+}
+
+// sharedRoom returns what other devices are told of a room's contact. There is
+// nothing to be told of one that is no contact any more, or whose account is
+// another party since: that has a room of its own.
+func (b *batch) sharedRoom(r *room) (s sharedContact, known bool, err error) {
 	c, err := b.contact(r.With.Account)
-	if wire.CodeOf(err) == wire.NotFound {
-		return true, nil
+	if wire.CodeOf(err) == wire.NotFound || err == nil && c.Party != r.With {
+		return s, false, nil
 	}
 	if err != nil {
-		return false, err
+		return s, false, err
 	}
-	return b.share(recordContact, shared(c, r))
+	return shared(c, r), true, nil
 }
 
 func shared(c store.Contact, r *room) sharedContact {
@@ -130,8 +141,8 @@ func shared(c store.Contact, r *room) sharedContact {
 }
 
 // tellGone tells the own other devices that a contact was removed.
-func (b *batch) tellGone(p message.Party) error {
-	_, err := b.share(recordGone, sharedGone{Party: p, Changed: b.now})
+func (b *batch) tellGone(p message.Party, changed uint64) error {
+	_, err := b.share(recordGone, sharedGone{Party: p, Changed: changed})
 	return err
 }
 
@@ -192,7 +203,7 @@ func (b *batch) sync(raw []byte) error {
 		if err := wire.Decode(rec.Body, &s, len(rec.Body)); err != nil {
 			return nil
 		}
-		b.say(func() { go b.a.tellHistory(s) })
+		b.then = append(b.then, func() { b.a.askedHistory(s) })
 	case recordVault:
 		var k []byte
 		if err := wire.Decode(rec.Body, &k, len(rec.Body)); err == nil && len(k) == len(key.Vault{}) {
@@ -219,6 +230,9 @@ func (b *batch) syncContact(s sharedContact) error {
 	isNew := wire.CodeOf(err) == wire.NotFound
 	if err != nil && !isNew {
 		return err
+	}
+	if !isNew && c.Party.Generation > s.Party.Generation {
+		return nil // who had the account before; the other device does not know yet
 	}
 	r, rerr := b.room(id)
 	if rerr == nil && r.Changed >= s.Changed && r.Address == s.Address && len(r.Reach) > 0 {
@@ -264,22 +278,10 @@ func (b *batch) syncContact(s sharedContact) error {
 func (b *batch) syncGone(s sharedGone) error {
 	id := message.Direct(b.a.party(), s.Party)
 	r, err := b.room(id)
-	if err != nil || r.Changed > s.Changed {
+	if err != nil || b.a.own(r) || r.Changed > s.Changed {
 		return nil
 	}
-	address := r.Address
-	for _, g := range r.groups() {
-		b.forget(g)
-	}
-	delete(b.rooms, id)
-	b.notes[roomNote(id)] = nil
-	b.do(func(tx *store.Tx) error {
-		if err := tx.RemoveContact(s.Party.Account); err != nil {
-			return err
-		}
-		return tx.DeleteConversation(id)
-	})
-	b.say(func() { b.a.closeRoom(id, address) })
+	b.remove(id, r)
 	return nil
 }
 
@@ -312,7 +314,7 @@ func (a *Agent) tendDevices(ctx context.Context, l listed) {
 	members := l.members()
 	eldest := len(members) > 0 && members[0].Device == a.o.Keys.Device.Public()
 	// A device that has just come waits to be introduced by one that was there.
-	if ok || !eldest && (alone == 0 || alone+ms(2*healAfter) > a.now()) {
+	if ok || !eldest && (alone == 0 || !past(alone, 2*healAfter, a.now())) {
 		return
 	}
 	err := a.change(ctx, func(b *batch) error {

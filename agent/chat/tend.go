@@ -25,7 +25,13 @@ import (
 
 // tendAll tends until ctx ends.
 func (a *Agent) tendAll(ctx context.Context) {
+	before := a.now()
 	for {
+		now := a.now()
+		if now+ms(clockSlack) < before {
+			a.retryAll() // the clock was set back: what was put off is far away now
+		}
+		before = now
 		if a.selfDue() {
 			a.tendSelf(ctx)
 		}
@@ -54,9 +60,14 @@ func (a *Agent) toTend() []message.ConversationID {
 	defer a.mu.Unlock()
 	now := a.now()
 	var hurried, due []message.ConversationID
+	for id := range a.hurry {
+		if _, ok := a.rooms[id]; !ok {
+			delete(a.hurry, id) // of a change that was not written
+		}
+	}
 	for id := range a.rooms {
 		t := a.times[id]
-		if t.due(a.hurry[id]) > now {
+		if t.due(a.hurry[id], now, ms(a.o.Every)) > now {
 			continue
 		}
 		if a.hurry[id] {
@@ -81,24 +92,40 @@ type timing struct {
 	heals     int
 	asked     uint64 // when missing events were asked for last, ms
 	asks      int
-	owes      uint64 // since when a receipt is owed, ms
-	behind    uint64 // when the own other devices are to be asked what they have, ms
+	owes      uint64          // since when a receipt is owed, ms
+	behind    uint64          // when the own other devices are to be asked what they have, ms
+	wanted    []message.Range // what the other side misses
+	resent    uint64          // when that was sent last, ms
+	again     uint64          // when all was sent again that no receipt covers, ms
+	told      uint64          // when the contact was told last that mail was lost, ms
+}
+
+// clockSlack is what a clock may go back without notice.
+const clockSlack = time.Second
+
+// past reports whether a wait since t is over. A t in the future was taken by a
+// clock that has been set back since: how long ago it was nobody knows, and to
+// wait for it could take for ever.
+func past(t uint64, wait time.Duration, now uint64) bool {
+	return t > now || t+ms(wait) <= now
 }
 
 func (a *Agent) nextTend() time.Duration {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	now := a.now()
-	next := max(a.selfNext, now)
+	every := ms(a.o.Every)
+	next := min(max(a.selfNext, now), now+every)
 	for id := range a.rooms {
-		next = min(next, max(a.times[id].due(a.hurry[id]), now))
+		next = min(next, max(a.times[id].due(a.hurry[id], now, every), now))
 	}
 	return time.Duration(max(next-now, 10)) * time.Millisecond
 }
 
-// due returns when a room is to be tended.
-func (t timing) due(hurried bool) uint64 {
-	due := t.next
+// due returns when a room is to be tended, never long after now: times beyond
+// that were set before the clock was.
+func (t timing) due(hurried bool, now, every uint64) uint64 {
+	due := min(t.next, now+every)
 	if hurried {
 		due = 0
 	}
@@ -108,7 +135,35 @@ func (t timing) due(hurried bool) uint64 {
 	if t.behind != 0 {
 		due = min(due, t.behind)
 	}
+	if len(t.wanted) > 0 {
+		due = min(due, t.resent+ms(resendEvery))
+	}
+	if t.notBefore > now+ms(retryMost) {
+		return due
+	}
 	return max(due, t.notBefore)
+}
+
+// idle forgets what was to be done in a room in which nothing can be done now, so
+// that it is not due without end.
+func (a *Agent) idle(id message.ConversationID) {
+	a.timing(id, func(t *timing) { t.owes, t.behind, t.wanted = 0, 0, nil })
+}
+
+// tendNow has a room looked after at once.
+func (a *Agent) tendNow(id message.ConversationID) {
+	a.mu.Lock()
+	a.hurry[id] = true
+	a.mu.Unlock()
+	wake(a.tend)
+}
+
+// retryAll has everything sent now that was put off.
+func (a *Agent) retryAll() {
+	if err := a.store.Update(func(tx *store.Tx) error { return tx.Retry() }); err != nil {
+		a.log.Error("retry what waits", "error", err)
+	}
+	wake(a.send)
 }
 
 // postpone has a room that failed wait, longer each time.
@@ -151,7 +206,7 @@ func (a *Agent) selfDue() bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	now := a.now()
-	if a.selfNext > now {
+	if a.selfNext > now && a.selfNext <= now+ms(a.o.Every) {
 		return false
 	}
 	a.selfNext = now + ms(a.o.Every)
@@ -190,7 +245,29 @@ func (a *Agent) tendSelf(ctx context.Context) {
 	}
 	a.tendDevices(ctx, l)
 	a.leaveFormer(ctx)
+	a.sweep(ctx)
 	a.tendVault(ctx)
+}
+
+// sweep lets go of what is over: ids of mail that nobody can bring any more, and
+// an invitation to link a device.
+func (a *Agent) sweep(ctx context.Context) {
+	now := a.now()
+	a.mu.Lock()
+	l, due := a.linking, past(a.swept, 24*time.Hour, now)
+	if due {
+		a.swept = now
+	}
+	a.mu.Unlock()
+	if l != nil && past(l.until-ms(linkTime), linkTime, now) {
+		a.endLink(ctx, l)
+	}
+	if !due || now < ms(seenFor) {
+		return
+	}
+	if err := a.store.Update(func(tx *store.Tx) error { return tx.ForgetSeen(now - ms(seenFor)) }); err != nil {
+		a.log.Error("forget ids of old mail", "error", err)
+	}
 }
 
 // once tells a notice once while the agent runs.
@@ -213,6 +290,7 @@ func (a *Agent) tendRoom(ctx context.Context, id message.ConversationID) error {
 		return nil
 	}
 	if l, ok := a.roster.cached(a.o.Account); ok && !l.lists(a.o.Keys.Device.Public()) {
+		a.idle(id)
 		return nil // nothing that this device says counts
 	}
 	state := store.Accepted
@@ -225,16 +303,21 @@ func (a *Agent) tendRoom(ctx context.Context, id message.ConversationID) error {
 		if err != nil {
 			return err
 		}
-		state = c.State
+		if state = c.State; c.Party != r.With {
+			a.idle(id) // of who had the account before
+			return nil
+		}
 	}
 	if state == store.Blocked || state == store.Requested {
+		a.idle(id)
 		return nil
 	}
 	if err := a.readBoxes(ctx, id); err != nil {
 		return err
 	}
 	if state == store.Invited {
-		if r.Asked == 0 || r.Asked+ms(knockAgain) < a.now() {
+		a.idle(id)
+		if r.Asked == 0 || past(r.Asked, knockAgain, a.now()) {
 			return a.leaveKnock(ctx, id, nil)
 		}
 		return nil
@@ -246,6 +329,7 @@ func (a *Agent) tendRoom(ctx context.Context, id message.ConversationID) error {
 	if them.party() != r.With {
 		a.once("generation "+id.String(), Notice{Type: "notice", Contact: r.With.Account,
 			Text: "this contact's account is under other control now: nothing is sent until you have compared safety numbers and accepted it"})
+		a.idle(id)
 		return nil
 	}
 	if r.Anew {
@@ -256,11 +340,18 @@ func (a *Agent) tendRoom(ctx context.Context, id message.ConversationID) error {
 		if err := a.change(ctx, func(b *batch) error { return b.shareUntold() }); err != nil {
 			return err
 		}
+		a.answerHistory(ctx)
 	}
 	if err := a.tendSession(ctx, id, r); err != nil {
 		return err
 	}
-	if err := a.tendEvents(ctx, id); err != nil {
+	a.mu.Lock()
+	r, ok = a.rooms[id] // as it is now
+	a.mu.Unlock()
+	if !ok {
+		return nil
+	}
+	if err := a.tendEvents(ctx, id, r); err != nil {
 		return err
 	}
 	a.timing(id, func(t *timing) { t.failures, t.notBefore = 0, 0 })
@@ -319,21 +410,38 @@ func (a *Agent) tendSession(ctx context.Context, id message.ConversationID, r *r
 	case !reachable:
 		return nil // the answer brings it
 	case len(r.Group) == 0:
-		if a.own(r) && len(a.otherDevices()) == 0 || !a.first(id, r, now) || r.Asked+ms(healAfter) > now {
+		if a.own(r) && len(a.otherDevices()) == 0 || !a.first(id, r, now) || !past(r.Asked, healAfter, now) {
 			return nil // somebody else makes it
 		}
 		return a.makeInstance(ctx, id, r)
-	case r.Broken != 0, t.stuck != 0 && t.stuck+ms(patience) < now:
-		// Each instance that does not last makes the next one wait longer, so that
-		// nobody can keep this device busy with making them.
-		if wait := healAfter << min(t.heals, 6); t.healed != 0 && t.healed+ms(wait) > now {
-			return nil
-		}
-		a.timing(id, func(p *timing) { p.healed, p.heals, p.stuck = now, p.heals+1, 0 })
-		return a.makeInstance(ctx, id, r)
+	case r.Broken != 0, t.stuck != 0 && past(t.stuck, patience, now):
+		return a.heal(ctx, id, r)
 	}
 	return a.tendMembers(ctx, id, r)
 }
+
+// heal makes a new instance of a session that cannot go on. Each that does not
+// last makes the next one wait longer, so that nobody can keep this device busy
+// with making them.
+func (a *Agent) heal(ctx context.Context, id message.ConversationID, r *room) error {
+	now := a.now()
+	wait := false
+	a.timing(id, func(p *timing) {
+		if past(p.healed, healedLong, now) {
+			p.heals = 0
+		}
+		if wait = p.healed != 0 && !past(p.healed, healAfter<<min(p.heals, 6), now); !wait {
+			p.healed, p.heals, p.stuck = now, p.heals+1, 0
+		}
+	})
+	if wait {
+		return nil
+	}
+	return a.makeInstance(ctx, id, r)
+}
+
+// healedLong is after what time a session has lasted.
+const healedLong = 24 * time.Hour
 
 // first reports whether this device is to make a room's first session: the one
 // that decided about the contact, and any other if that takes too long.
@@ -347,7 +455,7 @@ func (a *Agent) first(id message.ConversationID, r *room, now uint64) bool {
 			return true
 		}
 	}
-	return r.Changed+ms(healAfter) < now
+	return past(r.Changed, healAfter, now)
 }
 
 // otherDevices returns the account's other devices.
@@ -506,7 +614,7 @@ func (a *Agent) tendMembers(ctx context.Context, id message.ConversationID, old 
 			return err
 		}
 		remove, add = s.Due(a.listedIn(r))
-		renew = r.Renewed != 0 && r.Spoke > r.Renewed && r.Renewed+ms(renewAfter) < b.now
+		renew = r.Renewed != 0 && r.Spoke > r.Renewed && past(r.Renewed, renewAfter, b.now)
 		if err := b.answer(id, r); err != nil {
 			return err
 		}
@@ -516,13 +624,21 @@ func (a *Agent) tendMembers(ctx context.Context, id message.ConversationID, old 
 		return err
 	}
 	if old.Commit != nil {
-		if len(remove) > 0 && old.Commit.Since+ms(healAfter) < a.now() {
+		if len(remove) > 0 && past(old.Commit.Since, healAfter, a.now()) {
 			// Who has to go must not stay because the slot cannot be reached.
 			return a.makeInstance(ctx, id, old)
 		}
 		return nil
 	}
 	if len(remove) == 0 && len(add) == 0 && !renew {
+		return nil
+	}
+	if old.Taken != 0 {
+		// Another's commit is in force and has not come. Mostly it does; if whoever
+		// made it is away, nobody can change this session any more.
+		if len(remove)+len(add) > 0 && past(old.Taken, healAfter, a.now()) {
+			return a.heal(ctx, id, old)
+		}
 		return nil
 	}
 	var offers []e2ee.Offer
@@ -541,7 +657,7 @@ func (b *batch) commit(id message.ConversationID, old *room, offers []e2ee.Offer
 	if err != nil {
 		return err
 	}
-	if r.Commit != nil || string(r.Group) != string(old.Group) || r.Broken != 0 {
+	if r.Commit != nil || r.Taken != 0 || string(r.Group) != string(old.Group) || r.Broken != 0 {
 		return nil
 	}
 	s, err := b.session(r, r.Group)

@@ -37,6 +37,7 @@ type world struct {
 	blind          atomic.Bool // the chain does not answer
 	cutting        sync.Mutex
 	people         map[string]*person
+	every          time.Duration // how often devices look after what nothing calls for
 }
 
 type node struct {
@@ -69,7 +70,7 @@ func (w *world) client() *lightclient.Client {
 
 func newWorld(t testing.TB) *world {
 	t.Helper()
-	w := &world{TB: t, Chain: fakechain.New(fakechain.Spec{}), people: map[string]*person{}}
+	w := &world{TB: t, Chain: fakechain.New(fakechain.Spec{}), people: map[string]*person{}, every: 2 * time.Second}
 	w.harbor, w.lagoon = w.house("harbor"), w.house("lagoon")
 	// The chain goes on, faster than clocks do.
 	stop, done := make(chan struct{}), make(chan struct{})
@@ -206,7 +207,11 @@ type device struct {
 	key  key.Device
 	home string
 	stop func()
+	skew *atomic.Int64 // how far its clock is wrong
 }
+
+// sets sets a device's clock wrong.
+func (d *device) sets(by time.Duration) { d.skew.Store(int64(by)) }
 
 // device starts an agent of the person's first device.
 func (p *person) device() *device {
@@ -217,14 +222,15 @@ func (p *person) device() *device {
 func (p *person) start(k key.Device, home string) *device {
 	w := p.w
 	w.Helper()
-	d := &device{p: p, key: k, home: home}
+	d := &device{p: p, key: k, home: home, skew: new(atomic.Int64)}
 	level := slog.LevelWarn
 	if os.Getenv("CONFAB_TEST_LOG") != "" {
 		level = slog.LevelDebug
 	}
 	logger := slog.New(slog.NewTextHandler(testLog{w.TB, p.name + "/" + k.Public().String()[:4]}, &slog.HandlerOptions{Level: level}))
 	a, err := Open(w.Context(), Options{
-		Home: home, Client: w.client(), Account: p.actor.ID, Keys: keyring.Keys{Device: k, Vault: p.vault}, Now: w.Now, Logger: logger, Every: 2 * time.Second,
+		Home: home, Client: w.client(), Account: p.actor.ID, Keys: keyring.Keys{Device: k, Vault: p.vault}, Logger: logger, Every: w.every,
+		Now: func() time.Time { return w.Now().Add(time.Duration(d.skew.Load())) },
 	})
 	w.must(err)
 	d.Agent = a

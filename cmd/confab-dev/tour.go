@@ -54,7 +54,7 @@ func (d *devnet) tour(spec testnet.Spec, desks []*desk, took time.Duration) tour
 const next = `
 Alice, in a second terminal, in the same folder:
 
-  export CONFAB_HOME=HOME/alice
+  export CONFAB_HOME=FOLDER/alice
   CONFAB net add --source QUERY \
       --pin PIN dev
   CONFAB account new
@@ -63,7 +63,7 @@ Alice, in a second terminal, in the same folder:
 
 Bob, in a third one:
 
-  export CONFAB_HOME=HOME/bob
+  export CONFAB_HOME=FOLDER/bob
   CONFAB net add --source QUERY \
       --pin PIN dev
   CONFAB account new
@@ -99,7 +99,7 @@ Bob; at the end, anybody who has that file and the pin can verify it, offline:
 
   CONFAB chat read --wait 1m @alice
   CONFAB proof verify --pin PIN \
-      HOME/alice/bob.bundle
+      FOLDER/alice/bob.bundle
 
 Ctrl-C here stops the network, and Alice's and Bob's agents.
 `
@@ -116,7 +116,7 @@ func (t tour) write(w io.Writer) {
 	if !t.Kept {
 		command.Row(w, "", "deleted at the end; --home FOLDER keeps it")
 	}
-	io.WriteString(w, strings.NewReplacer("CONFAB ", t.confab+" ", "QUERY", t.Query[0], "PIN", quote(t.PinFile), "HOME/", quote(t.Home)+"/").Replace(next))
+	io.WriteString(w, strings.NewReplacer("CONFAB ", t.confab+" ", "QUERY", t.Query[0], "PIN", quote(t.PinFile), "FOLDER/", quote(t.Home)+"/").Replace(next))
 }
 
 // quote returns a file's name as a shell takes it.

@@ -24,8 +24,8 @@ const (
 	// maxLastWords is how much of a log is shown when the agent does not start.
 	maxLastWords = 2 << 10
 	// startAgent is how long an agent may take to be ready, which may include
-	// opening a database of years.
-	startAgent = time.Minute
+	// opening a database of years on a machine that is busy.
+	startAgent = 5 * time.Minute
 )
 
 // self is this program, to be started once more.
@@ -73,9 +73,13 @@ func (c *call) runBehind(a *acting, passphrase []byte, home string) error {
 			v := agentView{Self: s, Folder: home}
 			return c.Print(v, v.write)
 		}
-		if err != nil && !errors.Is(err, localapi.ErrNotRunning) || time.Now().After(until) {
+		if err != nil && !errors.Is(err, localapi.ErrNotRunning) {
 			cmd.Process.Kill()
 			return fmt.Errorf("start agent: %w", err)
+		}
+		if time.Now().After(until) {
+			cmd.Process.Kill()
+			return wire.Errorf(wire.Unavailable, "start agent: it was not ready within %v; see %s", startAgent, log.Name())
 		}
 		select {
 		case err := <-ended:

@@ -19,7 +19,7 @@ var contenders = []struct {
 	ahead     bool // a concierge must be ahead of it
 }{
 	{"confab", startConfab, 10_000, 100_000, false},
-	{"confab, acknowledged", startAcknowledged, 10_000, 100_000, false},
+	{"confab-acknowledged", startAcknowledged, 10_000, 100_000, false},
 	{"redis", startRedis, 10_000, 100_000, false},
 	{"nats", startNATS, 4_000, 10_000, true},
 	{"khatru", startKhatru, 1_000, 2_000, true},
