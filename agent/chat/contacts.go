@@ -15,10 +15,10 @@ import (
 	"github.com/confab-chat/confab/talk/message"
 )
 
-// AddContact asks the owner of a handle to be a contact. It returns once the
-// request is at their concierge, which takes some seconds of work; if it cannot
-// be left there now the request is kept and left later, and the error, of kind
-// Unavailable, says why it waits. Asking who asked us is accepting.
+// AddContact asks the owner of a handle to be a contact. The request is on disk
+// when it returns, and most often at their concierge too, which takes some seconds
+// of work; if it cannot be left there now, as when they have not been online yet,
+// progress says why, and it is left later. Asking who asked us is accepting.
 func (a *Agent) AddContact(ctx context.Context, handle, greeting string, progress func(string)) (Contact, error) {
 	h, err := namesvc.ParseHandle(handle)
 	if err != nil {
@@ -58,7 +58,11 @@ func (a *Agent) AddContact(ctx context.Context, handle, greeting string, progres
 	}
 	id := message.Direct(a.party(), them.party())
 	if err := a.leaveKnock(ctx, id, progress); err != nil {
-		return Contact{}, wire.Errorf(wire.Unavailable, "add contact %s: the request waits, and is left when that is possible: %w", h, err)
+		// It is on disk, and tending leaves it as soon as that is possible.
+		if progress != nil {
+			progress(fmt.Sprintf("the request waits, and is left when that is possible: %v", err))
+		}
+		a.log.Info("a request for contact waits", "conversation", id, "error", err)
 	}
 	return a.Contact(ctx, them.entry.Account.String())
 }
