@@ -52,7 +52,7 @@ type Agent struct {
 	roster  *roster
 	feed    *feed
 
-	send, tend chan struct{} // something to send; something to look after
+	send, tend, vault chan struct{} // something to send; to look after; to copy to the vault
 
 	mu       sync.Mutex // held while conversations change
 	rooms    map[message.ConversationID]*room
@@ -64,6 +64,10 @@ type Agent struct {
 	told     map[string]bool // notices that are told once
 	selfNext uint64          // when the own account is looked after next, ms
 	alone    uint64          // since when other devices are listed and none has spoken, ms
+
+	changed uint64 // counts what was written
+	copied  uint64 // up to where it is in the vault
+	backup  Backup
 
 	swept   uint64          // when what is over was let go of, ms
 	asked   []historyAsk    // what other devices of this account want to know
@@ -93,7 +97,7 @@ func Open(ctx context.Context, o Options) (_ *Agent, err error) {
 	}
 	a := &Agent{
 		o: o, log: o.Logger, feed: newFeed(),
-		send: make(chan struct{}, 1), tend: make(chan struct{}, 1),
+		send: make(chan struct{}, 1), tend: make(chan struct{}, 1), vault: make(chan struct{}, 1),
 		rooms: map[message.ConversationID]*room{}, byBox: map[stream.ID]message.ConversationID{},
 		hurry: map[message.ConversationID]bool{}, times: map[message.ConversationID]timing{}, told: map[string]bool{},
 	}
@@ -192,6 +196,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	a.mu.Unlock()
 	wg.Go(func() { a.sendAll(ctx) })
 	wg.Go(func() { a.tendAll(ctx) })
+	wg.Go(func() { a.keepVault(ctx) })
 	<-ctx.Done()
 	a.mu.Lock()
 	a.running = nil // nobody begins to follow from here on

@@ -31,7 +31,10 @@ type batch struct {
 	keys   []ratchet.Change
 	used   map[string]*e2ee.Session // sessions that moved, by group
 	then   []func()                 // once it is written, while a.mu is held
-	said   []func()                 // once it is written
+	// unread is why a KeyPackage's secret could not be read: what needed it may be
+	// for this device after all.
+	unread error
+	said   []func() // once it is written
 }
 
 // change makes one. f is called again if it needs to know more of the chain.
@@ -139,6 +142,8 @@ func (b *batch) write() error {
 	for _, f := range b.then {
 		f()
 	}
+	b.a.changed++
+	wake(b.a.vault)
 	return nil
 }
 

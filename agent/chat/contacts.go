@@ -204,6 +204,9 @@ func (a *Agent) fetchOffers(ctx context.Context, devices []e2ee.Member, address 
 func (b *batch) knock(body []byte) error {
 	self := b.a.party()
 	e, ref, err := e2ee.OpenKnock(body, self, b.offerSecret)
+	if b.unread != nil {
+		return b.unread
+	}
 	if err != nil {
 		b.a.log.Debug("dropped a knock that does not open", "error", err)
 		return nil

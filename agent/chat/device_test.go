@@ -1,15 +1,20 @@
 package chat
 
 import (
+	"context"
 	"crypto/rand"
+	"errors"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/confab-chat/confab/agent/store"
+	"github.com/confab-chat/confab/concierge"
 	"github.com/confab-chat/confab/namesvc"
 	"github.com/confab-chat/confab/namesvc/key"
 	"github.com/confab-chat/confab/namesvc/wire"
+	"github.com/confab-chat/confab/stream"
 )
 
 // devices makes these the devices of a person; those that are new agree.
@@ -194,4 +199,60 @@ func TestVault_RestoresFromThePhrase(t *testing.T) {
 	w.until("what was sent meanwhile comes", func() bool { return slices.Contains(alice.sees(bob), "@bob: three, while she has nothing") })
 	alice.say(bob, "five")
 	w.until("bob reads her", func() bool { return slices.Contains(bob.sees(alice), "@alice: five") })
+}
+
+// Who writes into the vault what the key does not open costs nothing but that.
+func TestVault_LeavesOutWhatIsDamagedAndSaysSo(t *testing.T) {
+	w := newWorld(t)
+	p := w.person("alice", w.harbor)
+	p.vault = key.Vault{1, 2, 3}
+	alice, bob := p.device(), w.person("bob", w.lagoon).device()
+	office, err := alice.post.Home(w.Context(), 0)
+	w.must(err)
+	junk := func(id byte) {
+		w.must(alice.post.Ask(w.Context(), office, func(ctx context.Context, c *concierge.Client) error {
+			_, err := c.AppendVault(ctx, stream.Message{ID: stream.MessageID{id}, Body: []byte("no entry of ours")})
+			return err
+		}))
+	}
+	junk(1)
+	w.friends(alice, bob)
+	id := alice.roomIDs()[0]
+	w.until("the vault has the contact", func() bool {
+		return alice.store.View(func(tx *store.Tx) error {
+			_, err := tx.Get(vaultNote(id))
+			return err
+		}) == nil
+	})
+	junk(2)
+	alice.stop()
+	k := newKey(t)
+	p.devices(k)
+	alice = p.start(k, t.TempDir())
+	w.until("the contact is back", func() bool { return alice.state(bob) != "" && len(alice.roomIDs()) == 1 })
+	notices, stop := alice.Follow(0)
+	defer stop()
+	for n := range notices {
+		if strings.Contains(n.Text, "damaged") {
+			return
+		}
+	}
+	t.Error("nobody was told that some of it was left out")
+}
+
+// A disk that cannot be read now is no reason to let go of mail.
+func TestSecrets_ThatCannotBeReadNowAreNotGone(t *testing.T) {
+	for _, c := range []struct {
+		err  error
+		want wire.Code
+	}{
+		{errors.New("input/output error"), wire.Unavailable},
+		{wire.Errorf(wire.Unavailable, "open them again"), wire.Unavailable},
+		{wire.Errorf(wire.NotFound, "gone"), wire.NotFound},
+		{wire.Errorf(wire.Invalid, "damaged"), wire.Invalid},
+	} {
+		if got := unreadable(c.err); wire.CodeOf(got) != c.want || waits(got) != (c.want == wire.Unavailable) {
+			t.Errorf("%v becomes %v", c.err, got)
+		}
+	}
 }

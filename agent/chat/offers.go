@@ -62,8 +62,8 @@ func (b *batch) offerSecret(ref []byte) []byte {
 		}
 	}
 	v, err := b.a.secrets.Get(offersShelf, []byte(hex.EncodeToString(ref)))
-	if err != nil {
-		return nil
+	if wire.CodeOf(err) != wire.NotFound && err != nil {
+		b.unread = unreadable(err)
 	}
 	return v
 }

@@ -175,6 +175,9 @@ func (b *batch) message(id message.ConversationID, r *room, m []byte) error {
 		return b.early(id, r, m, false)
 	}
 	s, err := b.session(r, group)
+	if waits(err) {
+		return err
+	}
 	if err != nil {
 		return b.broken(id, r, group, err)
 	}
@@ -292,6 +295,8 @@ func (b *batch) welcome(id message.ConversationID, r *room, m []byte) error {
 	s, ref, err := e2ee.Enter(b.a.o.Now(), b.a.options(r), m, b.offerSecret)
 	var stale *e2ee.StaleError
 	switch {
+	case b.unread != nil:
+		return b.unread
 	case waits(err):
 		return err
 	case errors.As(err, &stale):

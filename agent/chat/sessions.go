@@ -38,7 +38,7 @@ func (s *sessions) get(r *room, group []byte) (*e2ee.Session, error) {
 	}
 	all, err := s.a.secrets.All(shelfOf(group))
 	if err != nil {
-		return nil, err
+		return nil, unreadable(err)
 	}
 	if len(all) == 0 {
 		return nil, wire.Errorf(wire.NotFound, "the session %s has no secrets here", hex.EncodeToString(group[:min(4, len(group))]))
@@ -53,6 +53,16 @@ func (s *sessions) get(r *room, group []byte) (*e2ee.Session, error) {
 	}
 	s.put(group, session)
 	return session, nil
+}
+
+// unreadable returns an error of secrets as one that may pass, unless they are
+// gone or damaged: mail that needs them is kept for later.
+func unreadable(err error) error {
+	switch wire.CodeOf(err) {
+	case wire.NotFound, wire.Invalid, wire.Unavailable:
+		return err
+	}
+	return wire.Errorf(wire.Unavailable, "the secrets cannot be read now: %w", err)
 }
 
 func (s *sessions) put(group []byte, session *e2ee.Session) {

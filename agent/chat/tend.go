@@ -237,6 +237,9 @@ func (a *Agent) tendSelf(ctx context.Context) {
 	if err != nil {
 		return
 	}
+	if a.backupNow().State == backupBehind {
+		wake(a.vault)
+	}
 	err = a.post.Ask(ctx, office, func(ctx context.Context, c *concierge.Client) error {
 		return a.stock(ctx, c, office.Service.Account[:])
 	})
@@ -246,7 +249,6 @@ func (a *Agent) tendSelf(ctx context.Context) {
 	a.tendDevices(ctx, l)
 	a.leaveFormer(ctx)
 	a.sweep(ctx)
-	a.tendVault(ctx)
 }
 
 // sweep lets go of what is over: ids of mail that nobody can bring any more, and
@@ -494,7 +496,7 @@ func (a *Agent) makeInstance(ctx context.Context, id message.ConversationID, old
 		if err := b.welcomeTo(r, offersOf(offers), welcome); err != nil {
 			return err
 		}
-		return b.settled(id, r, offersOf(offers))
+		return b.settled(id, r)
 	})
 }
 
@@ -562,7 +564,7 @@ func (b *batch) welcomeTo(r *room, added []e2ee.Member, welcome []byte) error {
 }
 
 // settled does what follows when devices have come into the session in use.
-func (b *batch) settled(id message.ConversationID, r *room, added []e2ee.Member) error {
+func (b *batch) settled(id message.ConversationID, r *room) error {
 	if b.a.own(r) {
 		return b.snapshot(r)
 	}

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"io"
+	"time"
 
 	"golang.org/x/crypto/chacha20poly1305"
 
@@ -34,6 +35,11 @@ const (
 	vaultBatch = 16
 	// vaultPage is how many bytes of the vault are read at once.
 	vaultPage = 512 << 10
+	// vaultMost is how much of it is read, and vaultPages in how many pages at most:
+	// four times what a concierge keeps by default. One that gives out more, or
+	// gives it out drop by drop, would keep this device from everything else.
+	vaultMost  = 256 << 20
+	vaultPages = 2048
 )
 
 func vaultNote(id message.ConversationID) string { return "vault/" + id.String() }
@@ -64,21 +70,60 @@ func (a *Agent) vaultKey() (v key.Vault, err error) {
 	return v, err
 }
 
+// Backup is the copy of contacts and messages at the concierge, which the
+// recovery phrase opens.
+type Backup struct {
+	// State is none on a device that does not know the phrase's key, other if
+	// another of the account's devices makes it, behind or complete.
+	State string `json:"state"`
+	// At is when it was complete last, zero if it was not since the agent runs.
+	At      time.Time `json:"at,omitzero"`
+	Trouble string    `json:"trouble,omitempty"` // why it is behind
+}
+
+// saveAfter gathers what is said in one go into few entries of the vault.
+const saveAfter = 2 * time.Second
+
+// keepVault keeps the vault up to date until ctx ends, beside everything else:
+// however slow it is, nothing waits for it.
+func (a *Agent) keepVault(ctx context.Context) {
+	for {
+		a.tendVault(ctx)
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(a.o.Every):
+		case <-a.vault:
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(min(saveAfter, a.o.Every)):
+			}
+		}
+	}
+}
+
 // tendVault brings the vault up to date, if that is this device's part, and reads
 // it if this device has just been restored from the phrase.
 func (a *Agent) tendVault(ctx context.Context) {
-	k, err := a.vaultKey()
-	if err == nil && !k.IsZero() {
-		office, oerr := a.present()
-		if oerr != nil {
-			return
-		}
-		if err = a.restore(ctx, office, k); err == nil {
-			err = a.save(ctx, office, k)
-		}
+	a.mu.Lock()
+	upTo := a.changed
+	a.mu.Unlock()
+	state, err := a.vaulted(ctx)
+	if ctx.Err() != nil {
+		return
 	}
+	a.mu.Lock()
+	b := Backup{State: state, At: a.backup.At}
+	if err != nil {
+		b.Trouble = err.Error()
+	} else if state == backupComplete {
+		a.copied, b.At = upTo, a.o.Now().UTC()
+	}
+	a.backup = b
+	a.mu.Unlock()
 	switch {
-	case err == nil || ctx.Err() != nil:
+	case err == nil:
 	case wire.CodeOf(err) == wire.Exhausted:
 		a.once("vault full", Notice{Type: "notice", Text: "the copy of your conversations at the concierge is full: what is new is only on your devices"})
 	default:
@@ -86,20 +131,51 @@ func (a *Agent) tendVault(ctx context.Context) {
 	}
 }
 
-// save appends what is not in the vault yet.
-func (a *Agent) save(ctx context.Context, office post.Office, k key.Vault) error {
+// backupNow returns the state of the vault as it is now.
+func (a *Agent) backupNow() Backup {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	b := a.backup
+	if b.State == "" || b.State == backupComplete && a.copied != a.changed {
+		b.State = backupBehind
+	}
+	return b
+}
+
+// The states of a backup.
+const (
+	backupNone     = "none"
+	backupOther    = "other"
+	backupBehind   = "behind"
+	backupComplete = "complete"
+)
+
+// vaulted does this device's part of the vault, and returns what state it is in.
+func (a *Agent) vaulted(ctx context.Context) (string, error) {
+	k, err := a.vaultKey()
+	if err != nil || k.IsZero() {
+		return backupNone, err
+	}
+	office, err := a.present()
+	if err != nil {
+		return backupBehind, err
+	}
+	if err := a.restore(ctx, office, k); err != nil {
+		return backupBehind, err
+	}
 	l, _ := a.roster.cached(a.o.Account)
 	if all := l.members(); len(all) == 0 || all[0].Device != a.o.Keys.Device.Public() {
-		return nil
+		return backupOther, nil
 	}
 	for _, id := range a.roomIDs() {
 		if err := a.saveRoom(ctx, office, k, id); err != nil {
-			return err
+			return backupBehind, err
 		}
 	}
-	return nil
+	return backupComplete, nil
 }
 
+// saveRoom appends what of a conversation is not in the vault yet.
 func (a *Agent) saveRoom(ctx context.Context, office post.Office, k key.Vault, id message.ConversationID) error {
 	a.mu.Lock()
 	r, ok := a.rooms[id]
@@ -235,9 +311,8 @@ func (a *Agent) restore(ctx context.Context, office post.Office, k key.Vault) er
 		if done = err == nil; done {
 			return nil
 		}
-		list, err := tx.Contacts()
-		done = err == nil && len(list) > 0 || len(a.otherDevices()) > 0 // which will tell
-		return err
+		done = len(a.otherDevices()) > 0 // which will tell
+		return nil
 	})
 	if err != nil {
 		return err
@@ -252,8 +327,8 @@ func (a *Agent) restore(ctx context.Context, office post.Office, k key.Vault) er
 
 func (a *Agent) readVault(ctx context.Context, office post.Office, k key.Vault) error {
 	var after uint64
-	records, bad := 0, 0
-	for {
+	records, bad, size := 0, 0, 0
+	for range vaultPages {
 		var page stream.Page
 		err := a.post.Ask(ctx, office, func(ctx context.Context, c *concierge.Client) error {
 			v, err := c.Vault(ctx)
@@ -268,11 +343,15 @@ func (a *Agent) readVault(ctx context.Context, office post.Office, k key.Vault) 
 		if err != nil {
 			return err
 		}
-		if len(page.Entries) == 0 {
+		if len(page.Entries) == 0 || size > vaultMost {
 			break
 		}
+		if page.Last() <= after {
+			return wire.Errorf(wire.Invalid, "the concierge gives the same part of the vault again")
+		}
+		wrong := 0
 		err = a.change(ctx, func(b *batch) error {
-			bad = 0
+			wrong = 0
 			for _, e := range page.Entries {
 				plain, err := openVault(k, e.Body)
 				if err == nil {
@@ -283,7 +362,7 @@ func (a *Agent) readVault(ctx context.Context, office post.Office, k key.Vault) 
 					return err
 				}
 				if err != nil {
-					bad++
+					wrong++
 				}
 			}
 			return nil
@@ -291,7 +370,10 @@ func (a *Agent) readVault(ctx context.Context, office post.Office, k key.Vault) 
 		if err != nil {
 			return err
 		}
-		after, records = page.Last(), records+len(page.Entries)
+		after, records, bad = page.Last(), records+len(page.Entries), bad+wrong
+		for _, e := range page.Entries {
+			size += len(e.Body)
+		}
 	}
 	if records > 0 {
 		a.feed.tell(Notice{Type: "notice", Text: "your contacts and messages were restored from the copy at your concierge"})

@@ -22,6 +22,7 @@ type Self struct {
 	Chain      string            `json:"chain"`
 	Concierge  Office            `json:"concierge"`
 	Waiting    int               `json:"waiting"` // messages that are not at their concierge yet
+	Backup     Backup            `json:"backup"`
 }
 
 // Office is a concierge as this agent uses it.

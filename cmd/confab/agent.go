@@ -113,10 +113,26 @@ func (v agentView) write(w io.Writer) {
 	if v.Waiting > 0 {
 		command.Row(w, "waiting", fmt.Sprintf("%s not at their concierge yet", count(v.Waiting, "message")))
 	}
+	command.Row(w, "backup", backupText(v.Backup))
 	command.Row(w, "folder", v.Folder)
 	if v.HTTP != "" {
 		command.Row(w, "http", v.HTTP)
 	}
+}
+
+// backupText says in words what the recovery phrase would bring back.
+func backupText(b chat.Backup) string {
+	switch {
+	case b.State == "complete":
+		return "complete: your recovery phrase brings contacts and messages back"
+	case b.State == "other":
+		return "another of your devices keeps it"
+	case b.State == "none":
+		return "none: this device does not know the recovery phrase's key"
+	case b.Trouble != "":
+		return "behind: " + b.Trouble
+	}
+	return "behind: it is being made"
 }
 
 // count returns a number of things in words.
