@@ -310,7 +310,7 @@ func (d *desk) progress() (agent.Report, func()) {
 	return func(s agent.Progress) {
 		switch s.Step {
 		case agent.Working:
-			p.Step("working for %v: %d tries of about %d", d.handle, s.Tries, s.Expected)
+			p.Count(time.Now(), "working for %v: %d tries of about %d", d.handle, s.Tries, s.Expected)
 		case agent.Committing:
 			p.Step("commit sent: the handle is still secret")
 		case agent.Revealing:

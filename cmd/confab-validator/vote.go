@@ -92,7 +92,7 @@ func enrol(c *command.Call) error {
 	proof, err := o.names.Register(c.Ctx(), agent.Plan{Account: o.account.ID, Genesis: g, Root: o.root}, nil, func(s agent.Progress) {
 		switch s.Step {
 		case agent.Working:
-			p.Step("working for it: %d tries of about %d", s.Tries, s.Expected)
+			p.Count(time.Now(), "working for it: %d tries of about %d", s.Tries, s.Expected)
 		case agent.Waiting:
 			p.Step("waiting for a block after %d", s.Height)
 		}

@@ -9,6 +9,7 @@ import (
 	"io"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -277,6 +278,27 @@ func TestProgress_ChangesOneLineOnATerminalAndIsQuietWithJSON(t *testing.T) {
 			if got := (world{terminal: terminal}).run(working, line); got.stderr != text {
 				t.Errorf("%s, terminal %v: %q, want %q", line, terminal, got.stderr, text)
 			}
+		}
+	}
+}
+
+// Work is told of with each try: thousands of lines would be in a log.
+func TestProgress_CountsAsOftenAsSomebodyCanUseIt(t *testing.T) {
+	counting := func(w command.World) *command.Program {
+		p := single(w)
+		p.Do = func(c *command.Call) error {
+			l := c.Progress()
+			for n := range 601 {
+				l.Count(time.Unix(0, 0).Add(time.Duration(n)*100*time.Millisecond), "%d", n)
+			}
+			l.Close()
+			return nil
+		}
+		return p
+	}
+	for terminal, want := range map[bool]int{false: 2, true: 301} {
+		if got := (world{terminal: terminal}).run(counting, "single"); len(strings.FieldsFunc(got.stderr, func(r rune) bool { return r == '\n' || r == '\r' })) != want {
+			t.Errorf("terminal %v: %q, want %d of them", terminal, got.stderr, want)
 		}
 	}
 }

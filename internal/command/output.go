@@ -9,6 +9,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -78,7 +79,15 @@ type Progress struct {
 	quiet    bool
 	terminal bool
 	open     bool // the cursor is in a line that may still change
+	counted  time.Time
 }
+
+// How often a count is shown: to eyes a few times a second, in a log once a
+// minute.
+const (
+	countForEyes = 200 * time.Millisecond
+	countForLogs = time.Minute
+)
 
 // Progress returns a Progress on stderr. Close it before anything else is said.
 func (c *Call) Progress() *Progress {
@@ -91,6 +100,19 @@ func (p *Progress) Terminal() bool { return p.terminal && !p.quiet }
 
 // Step shows a step in the place of the last one.
 func (p *Progress) Step(format string, args ...any) { p.show(false, format, args) }
+
+// Count shows a step that is told hundreds of times a second, at this time, as
+// often as somebody can use it.
+func (p *Progress) Count(now time.Time, format string, args ...any) {
+	pause := countForLogs
+	if p.terminal {
+		pause = countForEyes
+	}
+	if p.counted.IsZero() || now.Sub(p.counted) >= pause {
+		p.counted = now
+		p.show(false, format, args)
+	}
+}
 
 // Keep shows a step that stays when the next one comes.
 func (p *Progress) Keep(format string, args ...any) { p.show(true, format, args) }
