@@ -61,9 +61,12 @@ type Agent struct {
 	offices  offices
 	hurry    map[message.ConversationID]bool // to be looked after at once
 	times    map[message.ConversationID]timing
-	told     map[string]bool // notices that are told once
-	selfNext uint64          // when the own account is looked after next, ms
-	alone    uint64          // since when other devices are listed and none has spoken, ms
+	tending  map[message.ConversationID]bool          // are tended now; whether that failed the last time
+	knocking map[message.ConversationID]chan struct{} // requests that are being left just now
+	told     map[string]bool                          // notices that are told once
+	selfNext uint64                                   // when the own account is looked after next, ms
+	selfBusy bool                                     // it is just now
+	alone    uint64                                   // since when other devices are listed and none has spoken, ms
 
 	changed uint64 // counts what was written
 	copied  uint64 // up to where it is in the vault
@@ -100,6 +103,7 @@ func Open(ctx context.Context, o Options) (_ *Agent, err error) {
 		send: make(chan struct{}, 1), tend: make(chan struct{}, 1), vault: make(chan struct{}, 1),
 		rooms: map[message.ConversationID]*room{}, byBox: map[stream.ID]message.ConversationID{},
 		hurry: map[message.ConversationID]bool{}, times: map[message.ConversationID]timing{}, told: map[string]bool{},
+		tending: map[message.ConversationID]bool{}, knocking: map[message.ConversationID]chan struct{}{},
 	}
 	a.roster = newRoster(o.Client, o.Now)
 	a.sessions = newSessions(a)

@@ -11,11 +11,17 @@ import (
 	"github.com/confab-chat/confab/talk/message"
 )
 
-// leaveKnock leaves our request at their concierge.
+// leaveKnock leaves our request at their concierge. If that is being done already,
+// it waits for it: it costs work.
 func (a *Agent) leaveKnock(ctx context.Context, id message.ConversationID, progress func(string)) error {
 	if progress == nil {
 		progress = func(string) {}
 	}
+	end, err := a.beginKnock(ctx, id)
+	if end == nil {
+		return err
+	}
+	defer end()
 	if err := a.readBoxes(ctx, id); err != nil {
 		return err
 	}
@@ -56,6 +62,43 @@ func (a *Agent) leaveKnock(ctx context.Context, id message.ConversationID, progr
 		}
 		return err
 	})
+}
+
+// beginKnock has nobody else leave a room's request until end is called; end is
+// nil if somebody else has left it meanwhile, or ctx is over.
+func (a *Agent) beginKnock(ctx context.Context, id message.ConversationID) (end func(), err error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for {
+		other := a.knocking[id]
+		if other == nil {
+			break
+		}
+		var before, after uint64
+		if r, ok := a.rooms[id]; ok {
+			before = r.Asked
+		}
+		a.mu.Unlock()
+		select {
+		case <-other:
+		case <-ctx.Done():
+		}
+		a.mu.Lock()
+		if r, ok := a.rooms[id]; ok {
+			after = r.Asked
+		}
+		if ctx.Err() != nil || after != before {
+			return nil, ctx.Err()
+		}
+	}
+	mine := make(chan struct{})
+	a.knocking[id] = mine
+	return func() {
+		a.mu.Lock()
+		delete(a.knocking, id)
+		a.mu.Unlock()
+		close(mine)
+	}, nil
 }
 
 // askAnew tells a contact, by a knock, that this account's devices are others now

@@ -36,6 +36,9 @@ const (
 	tendEvery = 30 * time.Second
 	// listedAge is how old a device list may be when a session is changed by it.
 	listedAge = 2 * time.Minute
+	// silence is how long a chain that did not answer is not asked again by those
+	// who can do with what was known.
+	silence = 5 * time.Second
 	// judgeAge is how old it may be when a new member is judged by it: design §7's
 	// bound on staleness.
 	judgeAge = time.Hour
@@ -76,6 +79,16 @@ const (
 	// tried again. Attempts never end.
 	retryLeast = time.Second
 	retryMost  = 5 * time.Minute
+)
+
+// Of conversations that are looked after, at once.
+const (
+	// maxTending is how many: most of that time is spent waiting for others, and
+	// each takes a core for some milliseconds when it makes a session.
+	maxTending = 8
+	// maxFailing is how many of them may be such as failed the last time, so that
+	// the others keep places however many contacts' concierges are dead.
+	maxFailing = maxTending / 2
 )
 
 // Of the outbox, at once.

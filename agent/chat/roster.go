@@ -21,8 +21,10 @@ type roster struct {
 	client *lightclient.Client
 	now    func() time.Time
 
-	mu   sync.Mutex
-	list map[namesvc.AccountID]listed
+	mu     sync.Mutex
+	list   map[namesvc.AccountID]listed
+	silent time.Time // when the chain did not answer last, zero if it did since
+	why    error
 }
 
 // listed is an account as it was proven at a time.
@@ -57,12 +59,17 @@ func (r *roster) cached(id namesvc.AccountID) (listed, bool) {
 	return l, ok
 }
 
-// ask returns an account as it was at most maxAge ago; 0 asks in any case.
+// ask returns an account as it was at most maxAge ago; 0 asks in any case. Else a
+// chain that did not answer a moment ago is not asked again.
 func (r *roster) ask(ctx context.Context, id namesvc.AccountID, maxAge time.Duration) (listed, error) {
 	if l, ok := r.cached(id); ok && !l.none && maxAge > 0 && r.age(l) < maxAge {
 		return l, nil
 	}
+	if err := r.silence(); err != nil && maxAge > 0 {
+		return listed{}, err
+	}
 	e, d, p, err := r.client.Devices(ctx, id, 0)
+	r.heard(ctx, err)
 	if wire.CodeOf(err) == wire.NotFound {
 		r.keep(id, listed{asked: r.now(), none: true})
 	}
@@ -72,6 +79,29 @@ func (r *roster) ask(ctx context.Context, id namesvc.AccountID, maxAge time.Dura
 	l := listed{entry: e, devices: d, proven: p.Time, asked: r.now()}
 	r.keep(id, l)
 	return l, nil
+}
+
+// silence returns why the chain did not answer, if that was just now.
+func (r *roster) silence() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.why == nil || past(uint64(r.silent.UnixMilli()), silence, uint64(r.now().UnixMilli())) {
+		return nil
+	}
+	return r.why
+}
+
+// heard takes note of whether the chain answered.
+func (r *roster) heard(ctx context.Context, err error) {
+	if ctx.Err() != nil {
+		return // that was not the chain
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.silent, r.why = time.Time{}, nil
+	if code := wire.CodeOf(err); err != nil && (code == wire.Unavailable || code == wire.Stale) {
+		r.silent, r.why = r.now(), err
+	}
 }
 
 // age returns how long ago an account was asked for. What a clock that has been

@@ -10,17 +10,24 @@ import (
 	"github.com/confab-chat/confab/talk/e2ee"
 )
 
-// selfDue reports whether the own account is to be looked after now, and when it
-// will be next.
+// selfDue reports whether the own account is to be looked after now, and takes
+// that: selfDone ends it.
 func (a *Agent) selfDue() bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	now := a.now()
-	if a.selfNext > now && a.selfNext <= now+ms(a.o.Every) {
+	if a.selfBusy || a.selfNext > now && a.selfNext <= now+ms(a.o.Every) {
 		return false
 	}
-	a.selfNext = now + ms(a.o.Every)
+	a.selfNext, a.selfBusy = now+ms(a.o.Every), true
 	return true
+}
+
+func (a *Agent) selfDone() {
+	a.mu.Lock()
+	a.selfBusy = false
+	a.mu.Unlock()
+	wake(a.tend)
 }
 
 // hurrySelf has the own account looked after at once.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"maps"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/confab-chat/confab/agent/store"
@@ -15,27 +16,33 @@ import (
 // its two accounts. It is done at intervals, and at once for what is in a hurry;
 // all of it may be done any number of times.
 
-// tendAll tends until ctx ends.
+// tendAll tends until ctx ends: rooms side by side, so that one whose other side
+// does not answer holds up no other, and the own account beside them.
 func (a *Agent) tendAll(ctx context.Context) {
+	var wg sync.WaitGroup
+	defer wg.Wait()
 	before := a.now()
-	for {
+	for ctx.Err() == nil {
 		now := a.now()
 		if now+ms(clockSlack) < before {
 			a.retryAll() // the clock was set back: what was put off is far away now
 		}
 		before = now
 		if a.selfDue() {
-			a.tendSelf(ctx)
+			wg.Go(func() {
+				a.tendSelf(ctx)
+				a.selfDone()
+			})
 		}
 		for _, id := range a.toTend() {
-			if ctx.Err() != nil {
-				return
-			}
-			err := a.tendRoom(ctx, id)
-			if err != nil && ctx.Err() == nil {
-				a.log.Info("a conversation is looked after again later", "conversation", id, "error", err)
-				a.postpone(id)
-			}
+			wg.Go(func() {
+				err := a.tendRoom(ctx, id)
+				if err != nil && ctx.Err() == nil {
+					a.log.Info("a conversation is looked after again later", "conversation", id, "error", err)
+					a.postpone(id)
+				}
+				a.release(id)
+			})
 		}
 		select {
 		case <-ctx.Done():
@@ -46,7 +53,8 @@ func (a *Agent) tendAll(ctx context.Context) {
 	}
 }
 
-// toTend returns the rooms in a hurry first, then those whose time has come.
+// toTend returns the rooms to be tended now, those in a hurry first, and takes
+// them: each is to be released.
 func (a *Agent) toTend() []message.ConversationID {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -58,8 +66,7 @@ func (a *Agent) toTend() []message.ConversationID {
 		}
 	}
 	for id := range a.rooms {
-		t := a.times[id]
-		if t.due(a.hurry[id], now, ms(a.o.Every)) > now {
+		if t := a.times[id]; t.due(a.hurry[id], now, ms(a.o.Every)) > now {
 			continue
 		}
 		if a.hurry[id] {
@@ -67,11 +74,45 @@ func (a *Agent) toTend() []message.ConversationID {
 		} else {
 			due = append(due, id)
 		}
-		delete(a.hurry, id)
-		t.next = now + ms(a.o.Every)
-		a.times[id] = t
 	}
-	return append(hurried, due...)
+	var list []message.ConversationID
+	for _, id := range append(hurried, due...) {
+		if !a.room(id) {
+			continue
+		}
+		t := a.times[id]
+		t.next = now + ms(a.o.Every)
+		a.times[id], a.tending[id] = t, t.failures > 0
+		delete(a.hurry, id)
+		list = append(list, id)
+	}
+	return list
+}
+
+// room reports whether there is room for a conversation among those that are
+// tended; a.mu is held. Nobody tends one twice at a time.
+func (a *Agent) room(id message.ConversationID) bool {
+	if _, busy := a.tending[id]; busy || len(a.tending) >= maxTending {
+		return false
+	}
+	if a.times[id].failures == 0 {
+		return true
+	}
+	n := 0
+	for _, failed := range a.tending {
+		if failed {
+			n++
+		}
+	}
+	return n < maxFailing
+}
+
+// release says that a room is not tended any more.
+func (a *Agent) release(id message.ConversationID) {
+	a.mu.Lock()
+	delete(a.tending, id)
+	a.mu.Unlock()
+	wake(a.tend)
 }
 
 // tendNow has a room looked after at once.
@@ -158,7 +199,7 @@ func (a *Agent) tendRoom(ctx context.Context, id message.ConversationID) error {
 	}
 	them, err := a.roster.ask(ctx, r.With.Account, listedAge)
 	if err != nil {
-		return err
+		return a.tendSilent(ctx, id, r, err)
 	}
 	if them.party() != r.With {
 		a.once("generation "+id.String(), Notice{Type: "notice", Contact: r.With.Account,
@@ -190,6 +231,16 @@ func (a *Agent) tendRoom(ctx context.Context, id message.ConversationID) error {
 	}
 	a.timing(id, func(t *timing) { t.failures, t.notBefore = 0, 0 })
 	return nil
+}
+
+// tendSilent looks after a conversation while the chain does not answer: what
+// needs no other session goes on by what was known.
+func (a *Agent) tendSilent(ctx context.Context, id message.ConversationID, r *room, why error) error {
+	if l, ok := a.roster.cached(r.With.Account); !ok || l.party() != r.With || r.Anew {
+		return why
+	}
+	a.log.Debug("the chain does not answer; what was known is used", "conversation", id, "error", why)
+	return a.tendEvents(ctx, id, r)
 }
 
 // roomIDs returns all rooms.

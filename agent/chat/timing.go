@@ -34,13 +34,21 @@ func past(t uint64, wait time.Duration, now uint64) bool {
 	return t > now || t+ms(wait) <= now
 }
 
+// nextTend returns when something is to be tended next. What waits for a place
+// gets it when another is released.
 func (a *Agent) nextTend() time.Duration {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	now := a.now()
 	every := ms(a.o.Every)
-	next := min(max(a.selfNext, now), now+every)
+	next := now + every
+	if !a.selfBusy {
+		next = min(next, max(a.selfNext, now))
+	}
 	for id := range a.rooms {
+		if !a.room(id) {
+			continue
+		}
 		next = min(next, max(a.times[id].due(a.hurry[id], now, every), now))
 	}
 	return time.Duration(max(next-now, 10)) * time.Millisecond
