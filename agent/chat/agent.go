@@ -82,8 +82,8 @@ type Agent struct {
 }
 
 // Open opens an account's conversations on this device, making the folder if
-// there is none. The error is of kind Unavailable if another process has it open
-// or the chain cannot be asked for the first time, and of kind NotFound if the
+// there is none. The error is of kind Unavailable if another process has it open,
+// or the chain does not answer the first time; later it need not. It is of kind NotFound if the
 // account is not on the chain.
 func Open(ctx context.Context, o Options) (_ *Agent, err error) {
 	if o.Logger == nil {
@@ -162,17 +162,26 @@ func (a *Agent) startAnew(k [32]byte, cause error) (*ratchet.Ratchet, error) {
 	return r, a.forgetSessions()
 }
 
-// remember reads what was kept, and asks the chain who this is if that is not
-// known from before.
+// remember reads what was kept, and asks the chain who this is. If it does not
+// answer, what it said last does.
 func (a *Agent) remember(ctx context.Context) error {
 	if err := a.store.View(a.recall); err != nil {
 		return err
 	}
-	if _, known := a.roster.cached(a.o.Account); known {
-		return nil
+	l, err := a.roster.ask(ctx, a.o.Account, 0)
+	if err == nil {
+		return a.keepSelf(l)
 	}
-	_, err := a.roster.ask(ctx, a.o.Account, a.o.Every)
-	return err
+	if code := wire.CodeOf(err); code != wire.Unavailable && code != wire.Stale && !errors.Is(err, context.DeadlineExceeded) {
+		return err
+	}
+	kept, lost := a.keptSelf()
+	if lost != nil {
+		return errors.Join(err, lost)
+	}
+	a.log.Warn("the chain does not answer; what was known of this account is used", "error", err)
+	a.roster.keep(a.o.Account, kept)
+	return nil
 }
 
 // Close ends all connections and closes the files. Run must have returned.

@@ -13,6 +13,10 @@ const (
 	// maxUnsealed is how many own messages wait for a session, as before a contact
 	// has answered.
 	maxUnsealed = 500
+	// outboxReserve is how many items for a destination only commits and Welcomes may
+	// fill, so that a contact whose concierge is dead for long does not end the
+	// session too; it is more than any one message has pieces.
+	outboxReserve = 500
 	// maxFormer is how many earlier instances stay readable. Each replaces one
 	// that broke; more than a few at once are somebody's doing.
 	maxFormer = 4

@@ -7,7 +7,6 @@ import (
 
 	"github.com/confab-chat/confab/agent/ratchet"
 	"github.com/confab-chat/confab/namesvc/wire"
-	"github.com/confab-chat/confab/stream"
 	"github.com/confab-chat/confab/talk/e2ee"
 	"github.com/confab-chat/confab/talk/message"
 )
@@ -99,17 +98,13 @@ func (b *batch) commit(id message.ConversationID, old *room, offers []e2ee.Offer
 	if err != nil {
 		return err
 	}
-	b.keys = append(b.keys, commitKey(r.Group, raw))
-	r.Commit = &pending{Epoch: c.Epoch, Hash: sha256.Sum256(c.Message), IDs: idsOf(list), Since: b.now}
-	b.queue(to, reach.Address, message.ID{}, list)
-	return nil
-}
-
-func idsOf(list []e2ee.Envelope) (ids []stream.MessageID) {
-	for _, e := range list {
-		ids = append(ids, e.ID)
+	ids, err := b.queue(to, reach.Address, message.ID{}, list)
+	if err != nil || len(ids) == 0 {
+		return err
 	}
-	return ids
+	b.keys = append(b.keys, commitKey(r.Group, raw))
+	r.Commit = &pending{Epoch: c.Epoch, Hash: sha256.Sum256(c.Message), IDs: ids, Since: b.now}
+	return nil
 }
 
 // shelfOfCommit names the shelf of a session's own commit that is under way.

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/confab-chat/confab/agent/store"
 	"github.com/confab-chat/confab/lightclient"
 	"github.com/confab-chat/confab/namesvc"
 	"github.com/confab-chat/confab/namesvc/key"
@@ -126,6 +127,50 @@ func (r *roster) keep(id namesvc.AccountID, l listed) {
 		delete(r.list, oldest)
 	}
 	r.list[id] = l
+}
+
+// selfNote is the note that says what the chain said last of the own account.
+const selfNote = "self"
+
+// keptListed is how that is kept.
+type keptListed struct {
+	_       struct{} `cbor:",toarray"`
+	Entry   []byte
+	Devices []byte
+	Proven  uint64 // ms
+	Asked   uint64 // ms
+}
+
+// keepSelf keeps what the chain says of the own account, for a start while it is
+// silent.
+func (a *Agent) keepSelf(l listed) error {
+	if had, err := a.keptSelf(); err == nil && had.entry.Seq == l.entry.Seq && had.devices.Seq == l.devices.Seq {
+		return nil
+	}
+	k := keptListed{Entry: l.entry.Encode(), Devices: l.devices.Encode(), Proven: uint64(l.proven.UnixMilli()), Asked: uint64(l.asked.UnixMilli())}
+	return a.store.Update(func(tx *store.Tx) error { return tx.Put(selfNote, wire.Encode(k)) })
+}
+
+// keptSelf returns what keepSelf kept. The error is of kind NotFound if that is
+// nothing yet.
+func (a *Agent) keptSelf() (l listed, err error) {
+	var raw []byte
+	err = a.store.View(func(tx *store.Tx) (err error) {
+		raw, err = tx.Get(selfNote)
+		return err
+	})
+	if err != nil {
+		return l, err
+	}
+	var k keptListed
+	if err := wire.Recall(raw, &k); err != nil {
+		return l, wire.Errorf(wire.Invalid, "database: what is known of this account is damaged: %w", err)
+	}
+	l.proven, l.asked = at(k.Proven), at(k.Asked)
+	if l.entry, err = namesvc.DecodeEntry(k.Entry); err == nil {
+		l.devices, err = namesvc.DecodeDevices(k.Devices)
+	}
+	return l, err
 }
 
 // members returns the devices that speak for the account.

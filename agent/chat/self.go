@@ -41,6 +41,11 @@ func (a *Agent) hurrySelf() {
 // tendSelf looks after the own account and its concierge.
 func (a *Agent) tendSelf(ctx context.Context) {
 	l, err := a.roster.ask(ctx, a.o.Account, a.o.Every)
+	if err == nil {
+		if err := a.keepSelf(l); err != nil {
+			a.log.Error("keep what the chain says of this account", "error", err)
+		}
+	}
 	if err != nil {
 		a.log.Info("the chain does not answer; what was known is used", "error", err)
 	} else if !l.lists(a.o.Keys.Device.Public()) {
