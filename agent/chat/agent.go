@@ -47,7 +47,9 @@ type Agent struct {
 	o       Options
 	log     *slog.Logger
 	store   *store.Store
+	disk    disk // the store, as changes are written to it
 	secrets *ratchet.Ratchet
+	unsure  bool // whether the last write is done: what is in memory may be older
 	post    *post.Post
 	roster  *roster
 	feed    *feed
@@ -120,10 +122,9 @@ func Open(ctx context.Context, o Options) (_ *Agent, err error) {
 	if a.store, err = store.Open(filepath.Join(o.Home, "messages.db"), [32]byte(derive(seed, "messages")), o.Account); err != nil {
 		return a, err
 	}
-	if a.secrets, err = ratchet.Open(filepath.Join(o.Home, "secrets"), [32]byte(derive(seed, "secrets")), a.store, o.Rand); err != nil {
-		if a.secrets, err = a.startAnew([32]byte(derive(seed, "secrets")), err); err != nil {
-			return a, err
-		}
+	a.disk = a.store
+	if err := a.openSecrets(); err != nil {
+		return a, err
 	}
 	if err := a.remember(ctx); err != nil {
 		return a, err
@@ -145,6 +146,23 @@ func derive(seed [32]byte, purpose string) []byte {
 	return k
 }
 
+// disk is what a change of conversations is written to: the store, but in tests.
+type disk interface {
+	Update(func(*store.Tx) error) error
+	Generation() (uint64, error)
+}
+
+// openSecrets opens the secrets, at what the database says of them.
+func (a *Agent) openSecrets() (err error) {
+	seed := a.o.Keys.Device.Seed()
+	defer clear(seed[:])
+	k := [32]byte(derive(seed, "secrets"))
+	if a.secrets, err = ratchet.Open(filepath.Join(a.o.Home, "secrets"), k, a.disk, a.o.Rand); err != nil {
+		a.secrets, err = a.startAnew(k, err)
+	}
+	return err
+}
+
 // startAnew puts secrets aside that the database does not fit, after one of the
 // two was restored from a copy: used again, their keys would encrypt twice. The
 // conversations stay, and get new sessions.
@@ -155,7 +173,7 @@ func (a *Agent) startAnew(k [32]byte, cause error) (*ratchet.Ratchet, error) {
 	}
 	dir := filepath.Join(a.o.Home, "secrets")
 	a.log.Warn("the secrets of this device's conversations are lost or do not fit; every conversation gets a new session", "cause", cause)
-	r, err := ratchet.Restart(dir, k, a.store, a.o.Rand)
+	r, err := ratchet.Restart(dir, k, a.disk, a.o.Rand)
 	if err != nil {
 		return nil, errors.Join(cause, err)
 	}

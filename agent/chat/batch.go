@@ -64,6 +64,11 @@ const maxAsks = 6
 func (a *Agent) attempt(f func(*batch) error) ([]func(), error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	if a.unsure {
+		if err := a.reread(); err != nil {
+			return nil, err
+		}
+	}
 	b := &batch{
 		a: a, now: a.now(), rooms: map[message.ConversationID]*room{},
 		people: map[namesvc.AccountID]store.Contact{}, seen: map[stream.MessageID]bool{},
@@ -92,7 +97,9 @@ func (b *batch) write() error {
 	for group, s := range b.used {
 		b.keys = append(b.keys, changes([]byte(group), s)...)
 	}
+	asked := false // to commit: from there on an error leaves open what is there
 	tx := func(tx *store.Tx) error {
+		asked = false
 		for _, do := range b.does {
 			if err := do(tx); err != nil {
 				return err
@@ -113,14 +120,15 @@ func (b *batch) write() error {
 				return err
 			}
 		}
+		asked = true
 		return nil
 	}
 	var err error
 	if len(b.keys) == 0 {
-		err = b.a.store.Update(tx)
+		err = b.a.disk.Update(tx)
 	} else {
 		err = b.a.secrets.Write(b.keys, func(generation uint64) error {
-			return b.a.store.Update(func(t *store.Tx) error {
+			return b.a.disk.Update(func(t *store.Tx) error {
 				if err := t.SetGeneration(generation); err != nil {
 					return err
 				}
@@ -133,6 +141,7 @@ func (b *batch) write() error {
 		}
 	}
 	if err != nil {
+		b.a.unsure = asked || errors.Is(err, ratchet.ErrReopen)
 		return err
 	}
 	for id, r := range b.gone {

@@ -103,7 +103,18 @@ func (a *Agent) sayIn(ctx context.Context, id message.ConversationID, body messa
 		e, err = b.make(id, r, body)
 		return err
 	})
+	if err != nil && body.Kind().Chained() && a.has(e.ID()) {
+		err = nil // whether it was written was not known
+	}
 	return e.ID(), err
+}
+
+// has reports whether an event is on disk.
+func (a *Agent) has(id message.ID) bool {
+	return !id.IsZero() && a.store.View(func(tx *store.Tx) error {
+		_, err := tx.Event(id)
+		return err
+	}) == nil
 }
 
 // make makes an event of this device and puts it on its way.
