@@ -47,7 +47,9 @@ type Agent struct {
 	o       Options
 	log     *slog.Logger
 	store   *store.Store
+	disk    disk // the store, as changes are written to it
 	secrets *ratchet.Ratchet
+	unsure  bool // whether the last write is done: what is in memory may be older
 	post    *post.Post
 	roster  *roster
 	feed    *feed
@@ -61,9 +63,12 @@ type Agent struct {
 	offices  offices
 	hurry    map[message.ConversationID]bool // to be looked after at once
 	times    map[message.ConversationID]timing
-	told     map[string]bool // notices that are told once
-	selfNext uint64          // when the own account is looked after next, ms
-	alone    uint64          // since when other devices are listed and none has spoken, ms
+	tending  map[message.ConversationID]bool          // are tended now; whether that failed the last time
+	knocking map[message.ConversationID]chan struct{} // requests that are being left just now
+	told     map[string]bool                          // notices that are told once
+	selfNext uint64                                   // when the own account is looked after next, ms
+	selfBusy bool                                     // it is just now
+	alone    uint64                                   // since when other devices are listed and none has spoken, ms
 
 	changed uint64 // counts what was written
 	copied  uint64 // up to where it is in the vault
@@ -79,8 +84,8 @@ type Agent struct {
 }
 
 // Open opens an account's conversations on this device, making the folder if
-// there is none. The error is of kind Unavailable if another process has it open
-// or the chain cannot be asked for the first time, and of kind NotFound if the
+// there is none. The error is of kind Unavailable if another process has it open,
+// or the chain does not answer the first time; later it need not. It is of kind NotFound if the
 // account is not on the chain.
 func Open(ctx context.Context, o Options) (_ *Agent, err error) {
 	if o.Logger == nil {
@@ -100,6 +105,7 @@ func Open(ctx context.Context, o Options) (_ *Agent, err error) {
 		send: make(chan struct{}, 1), tend: make(chan struct{}, 1), vault: make(chan struct{}, 1),
 		rooms: map[message.ConversationID]*room{}, byBox: map[stream.ID]message.ConversationID{},
 		hurry: map[message.ConversationID]bool{}, times: map[message.ConversationID]timing{}, told: map[string]bool{},
+		tending: map[message.ConversationID]bool{}, knocking: map[message.ConversationID]chan struct{}{},
 	}
 	a.roster = newRoster(o.Client, o.Now)
 	a.sessions = newSessions(a)
@@ -116,10 +122,9 @@ func Open(ctx context.Context, o Options) (_ *Agent, err error) {
 	if a.store, err = store.Open(filepath.Join(o.Home, "messages.db"), [32]byte(derive(seed, "messages")), o.Account); err != nil {
 		return a, err
 	}
-	if a.secrets, err = ratchet.Open(filepath.Join(o.Home, "secrets"), [32]byte(derive(seed, "secrets")), a.store, o.Rand); err != nil {
-		if a.secrets, err = a.startAnew([32]byte(derive(seed, "secrets")), err); err != nil {
-			return a, err
-		}
+	a.disk = a.store
+	if err := a.openSecrets(); err != nil {
+		return a, err
 	}
 	if err := a.remember(ctx); err != nil {
 		return a, err
@@ -141,6 +146,23 @@ func derive(seed [32]byte, purpose string) []byte {
 	return k
 }
 
+// disk is what a change of conversations is written to: the store, but in tests.
+type disk interface {
+	Update(func(*store.Tx) error) error
+	Generation() (uint64, error)
+}
+
+// openSecrets opens the secrets, at what the database says of them.
+func (a *Agent) openSecrets() (err error) {
+	seed := a.o.Keys.Device.Seed()
+	defer clear(seed[:])
+	k := [32]byte(derive(seed, "secrets"))
+	if a.secrets, err = ratchet.Open(filepath.Join(a.o.Home, "secrets"), k, a.disk, a.o.Rand); err != nil {
+		a.secrets, err = a.startAnew(k, err)
+	}
+	return err
+}
+
 // startAnew puts secrets aside that the database does not fit, after one of the
 // two was restored from a copy: used again, their keys would encrypt twice. The
 // conversations stay, and get new sessions.
@@ -151,24 +173,33 @@ func (a *Agent) startAnew(k [32]byte, cause error) (*ratchet.Ratchet, error) {
 	}
 	dir := filepath.Join(a.o.Home, "secrets")
 	a.log.Warn("the secrets of this device's conversations are lost or do not fit; every conversation gets a new session", "cause", cause)
-	r, err := ratchet.Restart(dir, k, a.store, a.o.Rand)
+	r, err := ratchet.Restart(dir, k, a.disk, a.o.Rand)
 	if err != nil {
 		return nil, errors.Join(cause, err)
 	}
 	return r, a.forgetSessions()
 }
 
-// remember reads what was kept, and asks the chain who this is if that is not
-// known from before.
+// remember reads what was kept, and asks the chain who this is. If it does not
+// answer, what it said last does.
 func (a *Agent) remember(ctx context.Context) error {
 	if err := a.store.View(a.recall); err != nil {
 		return err
 	}
-	if _, known := a.roster.cached(a.o.Account); known {
-		return nil
+	l, err := a.roster.ask(ctx, a.o.Account, 0)
+	if err == nil {
+		return a.keepSelf(l)
 	}
-	_, err := a.roster.ask(ctx, a.o.Account, a.o.Every)
-	return err
+	if code := wire.CodeOf(err); code != wire.Unavailable && code != wire.Stale && !errors.Is(err, context.DeadlineExceeded) {
+		return err
+	}
+	kept, lost := a.keptSelf()
+	if lost != nil {
+		return errors.Join(err, lost)
+	}
+	a.log.Warn("the chain does not answer; what was known of this account is used", "error", err)
+	a.roster.keep(a.o.Account, kept)
+	return nil
 }
 
 // Close ends all connections and closes the files. Run must have returned.

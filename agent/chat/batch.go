@@ -30,6 +30,8 @@ type batch struct {
 	does   []func(*store.Tx) error
 	keys   []ratchet.Change
 	used   map[string]*e2ee.Session // sessions that moved, by group
+	free   map[string]int           // room in the outbox, by destination, before this batch
+	queued int                      // items of this batch
 	then   []func()                 // once it is written, while a.mu is held
 	// unread is why a KeyPackage's secret could not be read: what needed it may be
 	// for this device after all.
@@ -62,10 +64,15 @@ const maxAsks = 6
 func (a *Agent) attempt(f func(*batch) error) ([]func(), error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	if a.unsure {
+		if err := a.reread(); err != nil {
+			return nil, err
+		}
+	}
 	b := &batch{
 		a: a, now: a.now(), rooms: map[message.ConversationID]*room{},
 		people: map[namesvc.AccountID]store.Contact{}, seen: map[stream.MessageID]bool{},
-		notes: map[string][]byte{}, used: map[string]*e2ee.Session{},
+		notes: map[string][]byte{}, used: map[string]*e2ee.Session{}, free: map[string]int{},
 		gone: map[message.ConversationID]*room{}, strays: map[namesvc.AccountID]bool{},
 	}
 	if err := f(b); err != nil {
@@ -90,7 +97,9 @@ func (b *batch) write() error {
 	for group, s := range b.used {
 		b.keys = append(b.keys, changes([]byte(group), s)...)
 	}
+	asked := false // to commit: from there on an error leaves open what is there
 	tx := func(tx *store.Tx) error {
+		asked = false
 		for _, do := range b.does {
 			if err := do(tx); err != nil {
 				return err
@@ -111,14 +120,15 @@ func (b *batch) write() error {
 				return err
 			}
 		}
+		asked = true
 		return nil
 	}
 	var err error
 	if len(b.keys) == 0 {
-		err = b.a.store.Update(tx)
+		err = b.a.disk.Update(tx)
 	} else {
 		err = b.a.secrets.Write(b.keys, func(generation uint64) error {
-			return b.a.store.Update(func(t *store.Tx) error {
+			return b.a.disk.Update(func(t *store.Tx) error {
 				if err := t.SetGeneration(generation); err != nil {
 					return err
 				}
@@ -131,6 +141,7 @@ func (b *batch) write() error {
 		}
 	}
 	if err != nil {
+		b.a.unsure = asked || errors.Is(err, ratchet.ErrReopen)
 		return err
 	}
 	for id, r := range b.gone {
@@ -298,8 +309,36 @@ func (b *batch) forget(group []byte) {
 	b.a.sessions.forget(string(group))
 }
 
-// queue adds envelopes to the outbox.
-func (b *batch) queue(to message.Party, address [32]byte, about message.ID, list []e2ee.Envelope) []stream.MessageID {
+// fits reports whether the outbox takes n more items for a destination.
+func (b *batch) fits(d destination, n int) (bool, error) {
+	name := d.String()
+	if _, ok := b.free[name]; !ok {
+		var free int
+		err := b.a.store.View(func(tx *store.Tx) (err error) {
+			free, err = tx.Free(name)
+			return err
+		})
+		if err != nil {
+			return false, err
+		}
+		b.free[name] = free + b.queued
+	}
+	return b.free[name]-b.queued >= n, nil
+}
+
+// queue adds envelopes to the outbox. What does not fit is left out as a whole:
+// what came must be taken however much waits. Events are not sealed then (see
+// ready); of a commit or Welcome that nobody gets another session makes up.
+func (b *batch) queue(to message.Party, address [32]byte, about message.ID, list []e2ee.Envelope) ([]stream.MessageID, error) {
+	ok, err := b.fits(destination{to, address}, len(list))
+	if err != nil {
+		return nil, err
+	}
+	if !ok {
+		b.a.log.Warn("too much waits for a destination; what would keep the session in step is left out", "account", to.Account)
+		return nil, nil
+	}
+	b.queued += len(list)
 	var ids []stream.MessageID
 	for _, e := range list {
 		it := store.Item{
@@ -317,7 +356,7 @@ func (b *batch) queue(to message.Party, address [32]byte, about message.ID, list
 	if len(list) > 0 {
 		b.say(func() { wake(b.a.send) })
 	}
-	return ids
+	return ids, nil
 }
 
 // unqueue takes items out of the outbox.

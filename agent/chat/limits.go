@@ -13,6 +13,10 @@ const (
 	// maxUnsealed is how many own messages wait for a session, as before a contact
 	// has answered.
 	maxUnsealed = 500
+	// outboxReserve is how many items for a destination only commits and Welcomes may
+	// fill, so that a contact whose concierge is dead for long does not end the
+	// session too; it is more than any one message has pieces.
+	outboxReserve = 500
 	// maxFormer is how many earlier instances stay readable. Each replaces one
 	// that broke; more than a few at once are somebody's doing.
 	maxFormer = 4
@@ -36,6 +40,9 @@ const (
 	tendEvery = 30 * time.Second
 	// listedAge is how old a device list may be when a session is changed by it.
 	listedAge = 2 * time.Minute
+	// silence is how long a chain that did not answer is not asked again by those
+	// who can do with what was known.
+	silence = 5 * time.Second
 	// judgeAge is how old it may be when a new member is judged by it: design §7's
 	// bound on staleness.
 	judgeAge = time.Hour
@@ -76,6 +83,16 @@ const (
 	// tried again. Attempts never end.
 	retryLeast = time.Second
 	retryMost  = 5 * time.Minute
+)
+
+// Of conversations that are looked after, at once.
+const (
+	// maxTending is how many: most of that time is spent waiting for others, and
+	// each takes a core for some milliseconds when it makes a session.
+	maxTending = 8
+	// maxFailing is how many of them may be such as failed the last time, so that
+	// the others keep places however many contacts' concierges are dead.
+	maxFailing = maxTending / 2
 )
 
 // Of the outbox, at once.

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/confab-chat/confab/agent/store"
 	"github.com/confab-chat/confab/lightclient"
 	"github.com/confab-chat/confab/namesvc"
 	"github.com/confab-chat/confab/namesvc/key"
@@ -21,8 +22,10 @@ type roster struct {
 	client *lightclient.Client
 	now    func() time.Time
 
-	mu   sync.Mutex
-	list map[namesvc.AccountID]listed
+	mu     sync.Mutex
+	list   map[namesvc.AccountID]listed
+	silent time.Time // when the chain did not answer last, zero if it did since
+	why    error
 }
 
 // listed is an account as it was proven at a time.
@@ -57,12 +60,17 @@ func (r *roster) cached(id namesvc.AccountID) (listed, bool) {
 	return l, ok
 }
 
-// ask returns an account as it was at most maxAge ago; 0 asks in any case.
+// ask returns an account as it was at most maxAge ago; 0 asks in any case. Else a
+// chain that did not answer a moment ago is not asked again.
 func (r *roster) ask(ctx context.Context, id namesvc.AccountID, maxAge time.Duration) (listed, error) {
 	if l, ok := r.cached(id); ok && !l.none && maxAge > 0 && r.age(l) < maxAge {
 		return l, nil
 	}
+	if err := r.silence(); err != nil && maxAge > 0 {
+		return listed{}, err
+	}
 	e, d, p, err := r.client.Devices(ctx, id, 0)
+	r.heard(ctx, err)
 	if wire.CodeOf(err) == wire.NotFound {
 		r.keep(id, listed{asked: r.now(), none: true})
 	}
@@ -72,6 +80,29 @@ func (r *roster) ask(ctx context.Context, id namesvc.AccountID, maxAge time.Dura
 	l := listed{entry: e, devices: d, proven: p.Time, asked: r.now()}
 	r.keep(id, l)
 	return l, nil
+}
+
+// silence returns why the chain did not answer, if that was just now.
+func (r *roster) silence() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.why == nil || past(uint64(r.silent.UnixMilli()), silence, uint64(r.now().UnixMilli())) {
+		return nil
+	}
+	return r.why
+}
+
+// heard takes note of whether the chain answered.
+func (r *roster) heard(ctx context.Context, err error) {
+	if ctx.Err() != nil {
+		return // that was not the chain
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.silent, r.why = time.Time{}, nil
+	if code := wire.CodeOf(err); err != nil && (code == wire.Unavailable || code == wire.Stale) {
+		r.silent, r.why = r.now(), err
+	}
 }
 
 // age returns how long ago an account was asked for. What a clock that has been
@@ -96,6 +127,50 @@ func (r *roster) keep(id namesvc.AccountID, l listed) {
 		delete(r.list, oldest)
 	}
 	r.list[id] = l
+}
+
+// selfNote is the note that says what the chain said last of the own account.
+const selfNote = "self"
+
+// keptListed is how that is kept.
+type keptListed struct {
+	_       struct{} `cbor:",toarray"`
+	Entry   []byte
+	Devices []byte
+	Proven  uint64 // ms
+	Asked   uint64 // ms
+}
+
+// keepSelf keeps what the chain says of the own account, for a start while it is
+// silent.
+func (a *Agent) keepSelf(l listed) error {
+	if had, err := a.keptSelf(); err == nil && had.entry.Seq == l.entry.Seq && had.devices.Seq == l.devices.Seq {
+		return nil
+	}
+	k := keptListed{Entry: l.entry.Encode(), Devices: l.devices.Encode(), Proven: uint64(l.proven.UnixMilli()), Asked: uint64(l.asked.UnixMilli())}
+	return a.store.Update(func(tx *store.Tx) error { return tx.Put(selfNote, wire.Encode(k)) })
+}
+
+// keptSelf returns what keepSelf kept. The error is of kind NotFound if that is
+// nothing yet.
+func (a *Agent) keptSelf() (l listed, err error) {
+	var raw []byte
+	err = a.store.View(func(tx *store.Tx) (err error) {
+		raw, err = tx.Get(selfNote)
+		return err
+	})
+	if err != nil {
+		return l, err
+	}
+	var k keptListed
+	if err := wire.Recall(raw, &k); err != nil {
+		return l, wire.Errorf(wire.Invalid, "database: what is known of this account is damaged: %w", err)
+	}
+	l.proven, l.asked = at(k.Proven), at(k.Asked)
+	if l.entry, err = namesvc.DecodeEntry(k.Entry); err == nil {
+		l.devices, err = namesvc.DecodeDevices(k.Devices)
+	}
+	return l, err
 }
 
 // members returns the devices that speak for the account.

@@ -103,7 +103,18 @@ func (a *Agent) sayIn(ctx context.Context, id message.ConversationID, body messa
 		e, err = b.make(id, r, body)
 		return err
 	})
+	if err != nil && body.Kind().Chained() && a.has(e.ID()) {
+		err = nil // whether it was written was not known
+	}
 	return e.ID(), err
+}
+
+// has reports whether an event is on disk.
+func (a *Agent) has(id message.ID) bool {
+	return !id.IsZero() && a.store.View(func(tx *store.Tx) error {
+		_, err := tx.Event(id)
+		return err
+	}) == nil
 }
 
 // make makes an event of this device and puts it on its way.
@@ -148,8 +159,11 @@ func (b *batch) dispatch(id message.ConversationID, r *room, e message.Event) er
 		return b.seal(r, e2ee.Payload{Event: &e}, e.ID())
 	}
 	if !ready || len(r.Unsealed) > 0 {
+		if slices.Contains(r.Unsealed, e.ID()) {
+			return nil
+		}
 		if len(r.Unsealed) >= maxUnsealed {
-			return wire.Errorf(wire.Exhausted, "%d messages wait for the contact's answer, and no more fit", len(r.Unsealed))
+			return wire.Errorf(wire.Exhausted, "%d messages wait for the contact, and no more fit: wait until they can be sent", len(r.Unsealed))
 		}
 		r.Unsealed = append(r.Unsealed, e.ID())
 		b.hurry(id)
@@ -173,7 +187,8 @@ func (b *batch) late(r *room, e message.Event) (waits bool, err error) {
 }
 
 // ready reports whether the session in use can seal: it is there, whole, nobody
-// in it had to go, and it is known where the other side reads.
+// in it had to go as far as the chain was heard, it is known where the other side
+// reads, and the outbox takes more.
 func (b *batch) ready(r *room) (bool, error) {
 	if len(r.Group) == 0 || r.Broken != 0 {
 		return false, nil
@@ -191,14 +206,32 @@ func (b *batch) ready(r *room) (bool, error) {
 	for _, p := range b.a.parties(r) {
 		l, ok := b.a.roster.cached(p.Account)
 		if !ok {
-			return false, &askError{p.Account}
+			b.hurry(b.a.id(r)) // which asks the chain
+			return false, nil
 		}
 		if l.party() != p {
 			return false, nil
 		}
 	}
-	remove, _ := s.Due(b.a.listedIn(r))
-	return len(remove) == 0, nil
+	if remove, _ := s.Due(b.a.listedIn(r)); len(remove) > 0 {
+		return false, nil
+	}
+	return b.spacious(r)
+}
+
+// spacious reports whether the outbox takes an event for all parties of a room
+// and leaves enough for what keeps the session going.
+func (b *batch) spacious(r *room) (bool, error) {
+	for _, p := range b.a.parties(r) {
+		reach, ok := b.a.reach(r, p)
+		if !ok {
+			continue
+		}
+		if ok, err := b.fits(destination{p, reach.Address}, outboxReserve); err != nil || !ok {
+			return false, err
+		}
+	}
+	return true, nil
 }
 
 // listedIn returns the devices of a room's parties as far as they are known.
@@ -255,8 +288,8 @@ func (b *batch) wrap(r *room, to message.Party, about message.ID, m []byte) erro
 	if err != nil {
 		return err
 	}
-	b.queue(to, reach.Address, about, list)
-	return nil
+	_, err = b.queue(to, reach.Address, about, list)
+	return err
 }
 
 // flush seals what waited for a session.
@@ -270,7 +303,11 @@ func (b *batch) flush(id message.ConversationID, r *room) error {
 	}
 	list := r.Unsealed
 	r.Unsealed = nil
-	for _, eid := range list {
+	for i, eid := range list {
+		if ok, err := b.spacious(r); err != nil || !ok {
+			r.Unsealed = list[i:]
+			return err
+		}
 		var e message.Event
 		err := b.a.store.View(func(tx *store.Tx) (err error) {
 			e, err = tx.Event(eid)

@@ -206,6 +206,7 @@ type device struct {
 	p    *person
 	key  key.Device
 	home string
+	halt func() // ends Run; it can be asked on
 	stop func()
 	skew *atomic.Int64 // how far its clock is wrong
 }
@@ -240,9 +241,12 @@ func (p *person) start(k key.Device, home string) *device {
 		defer close(done)
 		a.Run(ctx)
 	}()
-	d.stop = sync.OnceFunc(func() {
+	d.halt = func() {
 		cancel()
 		<-done
+	}
+	d.stop = sync.OnceFunc(func() {
+		d.halt()
 		if err := a.Close(); err != nil {
 			w.Errorf("close %s: %v", p.name, err)
 		}

@@ -38,6 +38,10 @@ type Change struct {
 // else.
 var ErrErase = errors.New("the old keys are still on disk")
 
+// ErrReopen says that the folder must be opened again before anything else:
+// whether the last write is done is not known here, and Open finds out.
+var ErrReopen = errors.New("secrets: open them again")
+
 // Ratchet is an open folder of secrets. Its methods may be called from several
 // goroutines; they come one after the other. No transaction of the database may
 // call them: Write waits for the database while it holds the secrets, so the
@@ -202,8 +206,8 @@ func aboutShelf(r row) []byte { return tagShelf.Message([]byte(r.file(r.Side))) 
 // that the secrets made may leave this machine before Write returned.
 //
 // Of two changes of one value the last counts. If Write returns an error that is
-// not [ErrErase], neither side has changed, unless the error says that the folder
-// must be opened again: then the next Open decides, by what the database says.
+// not [ErrErase], neither side has changed, unless the error is
+// [ErrReopen]: then the next Open decides, by what the database says.
 func (r *Ratchet) Write(changes []Change, commit func(generation uint64) error) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -223,12 +227,12 @@ func (r *Ratchet) Write(changes []Change, commit func(generation uint64) error) 
 		return r.undo(err)
 	}
 	// Should commit panic, this is what is left.
-	r.broken = wire.Errorf(wire.Unavailable, "secrets: a write was cut off: open them again")
+	r.broken = wire.Errorf(wire.Unavailable, "a write was cut off: %w", ErrReopen)
 	err = commit(next.Generation)
 	have, unknown := r.ledger.Generation()
 	switch {
 	case unknown != nil:
-		r.broken = wire.Errorf(wire.Unavailable, "secrets: whether the database took a write is not known: open both again: %w", errors.Join(err, unknown))
+		r.broken = wire.Errorf(wire.Unavailable, "%w: whether the database took a write is not known: %w", ErrReopen, errors.Join(err, unknown))
 		return r.broken
 	case have == r.slot.Generation:
 		r.broken = nil
@@ -237,7 +241,7 @@ func (r *Ratchet) Write(changes []Change, commit func(generation uint64) error) 
 		}
 		return r.undo(err)
 	case have != next.Generation:
-		r.broken = wire.Errorf(wire.Conflict, "secrets: the database has generation %d, want %d: open both again", have, next.Generation)
+		r.broken = wire.Errorf(wire.Conflict, "%w: the database has generation %d, want %d", ErrReopen, have, next.Generation)
 		return r.broken
 	}
 	return r.settle(next, rows)

@@ -50,6 +50,16 @@ func (tx *Tx) Enqueue(it Item) error {
 		it.ID[:], it.Destination, it.Body, it.About[:], it.Added)
 }
 
+// Free returns how many more items for a destination fit.
+func (tx *Tx) Free(destination string) (int, error) {
+	all, err := tx.count("SELECT count(*) FROM outbox")
+	if err != nil {
+		return 0, err
+	}
+	each, err := tx.count("SELECT count(*) FROM outbox WHERE destination = (SELECT id FROM destinations WHERE name = ?)", destination)
+	return int(max(0, min(MaxOutbox-all, MaxOutboxEach-each))), err
+}
+
 // Ready returns what may be sent now: of each destination that is not put off
 // beyond now the first items, at most each, and of at most destinations of them,
 // those first that waited longest. Items of one destination stand together, in

@@ -134,6 +134,11 @@ func TestEnqueue_Refuses(t *testing.T) {
 				return err
 			}
 		}
+		for destination, want := range map[string]int{good.Destination: 0, "b": MaxOutboxEach} {
+			if n, err := tx.Free(destination); err != nil || n != want {
+				t.Errorf("for %s %d more fit (%v), want %d", destination, n, err, want)
+			}
+		}
 		bad := good
 		bad.ID = mid(2)
 		wantCode(t, tx.Enqueue(bad), wire.Exhausted)
