@@ -256,6 +256,23 @@ func leaf[T any](v *bundle.Verified, k namesvc.Key, decode func([]byte) (T, erro
 // Pin returns the pin that everything the client says stands on.
 func (c *Client) Pin() verify.Pin { return c.pin }
 
+// Newest returns a pin of the newest head that the client has verified, or what it
+// began with: what to hand to somebody who begins now.
+func (c *Client) Newest() verify.Pin {
+	if known, err := c.trusted(); err == nil && known != nil && known.Height > c.pin.Height {
+		return known.Pin()
+	}
+	return c.pin
+}
+
+// Sources returns the names of the sources, in the order in which they are asked.
+func (c *Client) Sources() (names []string) {
+	for _, s := range c.sources {
+		names = append(names, s.Name())
+	}
+	return names
+}
+
 // Portable resolves a handle in a proof that whoever has the pin can verify
 // alone: it begins at the pin and not at what this client has verified since,
 // and it holds the entries of the concierges too.

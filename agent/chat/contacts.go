@@ -23,37 +23,45 @@ func (a *Agent) AddContact(ctx context.Context, handle, greeting string, progres
 	if err != nil {
 		return Contact{}, wire.Errorf(wire.Invalid, "add contact %.40q: %w", handle, err)
 	}
-	greeting = message.Clean(greeting)
-	if err := message.CheckText(greeting, message.MaxAbout); greeting != "" && err != nil {
-		return Contact{}, wire.Errorf(wire.Invalid, "add contact %s: the greeting: %w", h, err)
-	}
 	res, err := a.o.Client.Resolve(ctx, h, 0)
 	if err != nil {
 		return Contact{}, fmt.Errorf("add contact %s: %w", h, err)
 	}
-	if res.Entry.Account == a.o.Account {
-		return Contact{}, wire.Errorf(wire.Invalid, "add contact %s: that is you", h)
-	}
 	them, err := a.roster.ask(ctx, res.Entry.Account, 0)
+	if err == nil {
+		err = a.request(ctx, them, "@"+string(h), greeting, progress)
+	}
 	if err != nil {
 		return Contact{}, fmt.Errorf("add contact %s: %w", h, err)
 	}
+	return a.Contact(ctx, them.entry.Account.String())
+}
+
+// request asks an account to be a contact, or accepts that it asks us.
+func (a *Agent) request(ctx context.Context, them listed, handle, greeting string, progress func(string)) error {
+	greeting = message.Clean(greeting)
+	if err := message.CheckText(greeting, message.MaxAbout); greeting != "" && err != nil {
+		return wire.Errorf(wire.Invalid, "the greeting: %w", err)
+	}
 	switch {
+	case them.entry.Account == a.o.Account:
+		return wire.Errorf(wire.Invalid, "that is you")
 	case len(them.entry.Records.Concierges) == 0:
-		return Contact{}, wire.Errorf(wire.NotFound, "add contact %s: they have chosen no concierge yet, so nothing can reach them", h)
+		return wire.Errorf(wire.NotFound, "they have chosen no concierge yet, so nothing can reach them")
 	case len(them.members()) == 0:
-		return Contact{}, wire.Errorf(wire.NotFound, "add contact %s: no device of theirs takes part in conversations", h)
+		return wire.Errorf(wire.NotFound, "no device of theirs takes part in conversations")
 	}
 	var accept bool
-	err = a.change(ctx, func(b *batch) error {
-		accept, err = b.invite(them.party(), "@"+string(h), greeting)
+	err := a.change(ctx, func(b *batch) (err error) {
+		accept, err = b.invite(them.party(), handle, greeting)
 		return err
 	})
 	if err != nil {
-		return Contact{}, fmt.Errorf("add contact %s: %w", h, err)
+		return err
 	}
 	if accept {
-		return a.AcceptContact(ctx, them.entry.Account.String())
+		_, err := a.AcceptContact(ctx, them.entry.Account.String())
+		return err
 	}
 	id := message.Direct(a.party(), them.party())
 	if err := a.leaveKnock(ctx, id, progress); err != nil {
@@ -63,7 +71,7 @@ func (a *Agent) AddContact(ctx context.Context, handle, greeting string, progres
 		}
 		a.log.Info("a request for contact waits", "conversation", id, "error", err)
 	}
-	return a.Contact(ctx, them.entry.Account.String())
+	return nil
 }
 
 // invite makes the contact and its room. accept says that they had asked before.

@@ -110,6 +110,13 @@ type Message struct {
 	Trouble      string                 `json:"trouble,omitempty"`
 }
 
+// Unsent is somebody to whom a message for all could not be sent, and why.
+type Unsent struct {
+	Contact namesvc.AccountID `json:"contact"`
+	Handle  string            `json:"handle,omitempty"`
+	Error   string            `json:"error"`
+}
+
 // Reaction is one sign of some people.
 type Reaction struct {
 	Emoji string              `json:"emoji"`

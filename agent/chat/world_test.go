@@ -62,7 +62,7 @@ func (w *world) must(err error) {
 func (w *world) client() *lightclient.Client {
 	w.Helper()
 	c, err := lightclient.New(lightclient.Config{
-		Pin: w.Pin(1), Sources: []lightclient.Source{node{fakechain.Node{Chain: w.Chain, Label: "node"}, w}}, Now: w.Now,
+		Pin: w.Pin(1), Sources: []lightclient.Source{node{fakechain.Node{Chain: w.Chain, Label: "https://node.example"}, w}}, Now: w.Now,
 	})
 	w.must(err)
 	return c

@@ -29,6 +29,14 @@ func (c *Client) AddContact(ctx context.Context, q AddContact, progress func(str
 	return doLong(ctx, c, contactAdd, q, progress)
 }
 
+// Card returns what to hand to somebody who wants to write to this person.
+func (c *Client) Card(ctx context.Context) (Card, error) { return do(ctx, c, contactCard, None{}) }
+
+// SendAll sends a text to each contact.
+func (c *Client) SendAll(ctx context.Context, text string) (SentAll, error) {
+	return do(ctx, c, chatAll, SendAll{text})
+}
+
 // AcceptContact accepts a request.
 func (c *Client) AcceptContact(ctx context.Context, who string) (chat.Contact, error) {
 	return do(ctx, c, contactAccept, Who{who})

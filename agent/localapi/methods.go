@@ -34,8 +34,10 @@ const (
 	contactSafety  call[Who, chat.Safety]            = "contact/safety"
 	contactVerify  call[VerifyContact, chat.Contact] = "contact/verify"
 	contactRepin   call[Who, chat.Contact]           = "contact/repin"
+	contactCard    call[None, Card]                  = "contact/card"
 
 	chatSend   call[Send, chat.Message]  = "chat/send"
+	chatAll    call[SendAll, SentAll]    = "chat/broadcast"
 	chatReact  call[React, None]         = "chat/react"
 	chatEdit   call[Edit, None]          = "chat/edit"
 	chatDelete call[One, None]           = "chat/delete"
@@ -69,11 +71,21 @@ type Who struct {
 	Who string `json:"who"`
 }
 
-// AddContact asks somebody to become a contact. The greeting, of at most
-// message.MaxAbout bytes, is what they see of it before they accept.
+// AddContact asks somebody to become a contact: the owner of a handle, or of a
+// card. Met says that the card was taken from their own hands. The greeting, of at
+// most message.MaxAbout bytes, is what they see of it before they accept.
 type AddContact struct {
-	Handle   string `json:"handle"`
+	Handle   string `json:"handle,omitempty"`
+	Card     string `json:"card,omitempty"`
+	Met      bool   `json:"met,omitempty"`
 	Greeting string `json:"greeting,omitempty"`
+}
+
+// Card is what to hand to somebody who wants to write to this person; package
+// card reads it. Code is the same for a QR code.
+type Card struct {
+	Card string `json:"card"`
+	Code string `json:"code"`
 }
 
 // NameContact gives a contact a name of this person's own; an empty one takes it
@@ -101,6 +113,17 @@ type Send struct {
 	Text    string     `json:"text,omitempty"`
 	ReplyTo message.ID `json:"reply_to,omitzero"`
 	File    string     `json:"file,omitempty"`
+}
+
+// SendAll is a text for each contact.
+type SendAll struct {
+	Text string `json:"text"`
+}
+
+// SentAll is what was sent of it, and to whom it could not be sent.
+type SentAll struct {
+	Messages []chat.Message `json:"messages"`
+	Failed   []chat.Unsent  `json:"failed"`
 }
 
 // One names a message.

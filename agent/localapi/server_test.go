@@ -101,7 +101,7 @@ func TestClient_CallsEachMethodOfTheTable(t *testing.T) {
 		func() error { return second(c.Status(ctx)) },
 		func() error { return c.Stop(ctx) },
 		func() error { return c.Wake(ctx) },
-		func() error { return second(c.AddContact(ctx, AddContact{"@bob", "hi"}, say)) },
+		func() error { return second(c.AddContact(ctx, AddContact{Handle: "@bob", Greeting: "hi"}, say)) },
 		func() error { return second(c.AcceptContact(ctx, "@bob")) },
 		func() error { return second(c.BlockContact(ctx, "@bob")) },
 		func() error { return second(c.UnblockContact(ctx, "@bob")) },
@@ -111,7 +111,9 @@ func TestClient_CallsEachMethodOfTheTable(t *testing.T) {
 		func() error { return second(c.Safety(ctx, "@bob")) },
 		func() error { return second(c.VerifyContact(ctx, "@bob", true)) },
 		func() error { return second(c.Repin(ctx, "@bob")) },
+		func() error { return second(c.Card(ctx)) },
 		func() error { return second(c.Send(ctx, Send{Who: "@bob", Text: "<hi>", File: "/f"})) },
+		func() error { return second(c.SendAll(ctx, "to all")) },
 		func() error { return c.React(ctx, id, "👍", true) },
 		func() error { return c.Edit(ctx, id, "new") },
 		func() error { return c.Delete(ctx, id) },
@@ -143,7 +145,7 @@ func TestClient_CallsEachMethodOfTheTable(t *testing.T) {
 			t.Errorf("call %d went to %s, want %s", i, got, rows[i].path)
 		}
 	}
-	if d.asked[3] != "contact/add {Handle:@bob Greeting:hi}" || strings.Join(said, " ") != "one two one two" || b.String() != "bytes" {
+	if d.asked[3] != "contact/add {Handle:@bob Card: Met:false Greeting:hi}" || strings.Join(said, " ") != "one two one two" || b.String() != "bytes" {
 		t.Errorf("%q with progress %q; download %q", d.asked[3], said, &b)
 	}
 }

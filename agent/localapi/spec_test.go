@@ -86,7 +86,7 @@ func TestSpec_ListsAllFieldsOfShapes(t *testing.T) {
 	for name, v := range map[string]any{
 		"self": chat.Self{}, "office": chat.Office{}, "contact": chat.Contact{}, "safety": chat.Safety{}, "message": chat.Message{},
 		"reaction": chat.Reaction{}, "file": chat.File{}, "page": chat.Page{}, "device": chat.Device{}, "notice": chat.Notice{},
-		"invitation": chat.Invitation{}, "request": chat.LinkRequest{}, "backup": chat.Backup{},
+		"invitation": chat.Invitation{}, "request": chat.LinkRequest{}, "backup": chat.Backup{}, "card": Card{}, "unsent": chat.Unsent{},
 	} {
 		row := spec[name]
 		if row == nil {

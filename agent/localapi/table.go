@@ -5,6 +5,7 @@ import (
 	"io"
 
 	"github.com/confab-chat/confab/agent/chat"
+	"github.com/confab-chat/confab/namesvc/wire"
 )
 
 // defaultPage is how many messages a page has when nobody says: a screen or two.
@@ -25,6 +26,12 @@ func table(a *chat.Agent, stop func()) []row {
 		calls(agentWake, func(context.Context, None) (None, error) { a.Wake(); return None{}, nil }),
 
 		lasts(contactAdd, func(ctx context.Context, q AddContact, say func(string)) (chat.Contact, error) {
+			if (q.Card == "") == (q.Handle == "") {
+				return chat.Contact{}, wire.Errorf(wire.Invalid, "add contact: either a handle or a card")
+			}
+			if q.Card != "" {
+				return a.AddCard(ctx, q.Card, q.Met, q.Greeting, say)
+			}
 			return a.AddContact(ctx, q.Handle, q.Greeting, say)
 		}),
 		calls(contactAccept, func(ctx context.Context, q Who) (chat.Contact, error) { return a.AcceptContact(ctx, q.Who) }),
@@ -43,9 +50,20 @@ func table(a *chat.Agent, stop func()) []row {
 			return a.MarkVerified(ctx, q.Who, q.Verified)
 		}),
 		calls(contactRepin, func(ctx context.Context, q Who) (chat.Contact, error) { return a.Repin(ctx, q.Who) }),
+		calls(contactCard, func(ctx context.Context, _ None) (Card, error) {
+			c, err := a.Card(ctx)
+			if err != nil {
+				return Card{}, err
+			}
+			return Card{c.String(), c.Code()}, nil
+		}),
 
 		calls(chatSend, func(ctx context.Context, q Send) (chat.Message, error) {
 			return a.Send(ctx, q.Who, chat.Draft{Text: q.Text, ReplyTo: q.ReplyTo, File: q.File})
+		}),
+		calls(chatAll, func(ctx context.Context, q SendAll) (SentAll, error) {
+			sent, failed, err := a.SendAll(ctx, q.Text)
+			return SentAll{some(sent), some(failed)}, err
 		}),
 		calls(chatReact, func(ctx context.Context, q React) (None, error) { return None{}, a.React(ctx, q.ID, q.Emoji, q.On) }),
 		calls(chatEdit, func(ctx context.Context, q Edit) (None, error) { return None{}, a.Edit(ctx, q.ID, q.Text) }),

@@ -19,7 +19,7 @@ import (
 
 func chatNoun(e *env) command.Noun {
 	return command.Noun{Name: "chat", Short: "conversations: write, read, search", Verbs: []command.Verb{
-		chatSend(e), chatRead(e), chatFollow(e), chatList(e), chatReact(e), chatEdit(e), chatDelete(e), chatSave(e), chatSearch(e), chatExport(e),
+		chatSend(e), chatBroadcast(e), chatRead(e), chatFollow(e), chatList(e), chatReact(e), chatEdit(e), chatDelete(e), chatSave(e), chatSearch(e), chatExport(e),
 	}}
 }
 

@@ -7,6 +7,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/confab-chat/confab/agent/card"
 	"github.com/confab-chat/confab/agent/chat"
 	"github.com/confab-chat/confab/agent/localapi"
 	"github.com/confab-chat/confab/internal/command"
@@ -15,27 +16,44 @@ import (
 
 func contactNoun(e *env) command.Noun {
 	return command.Noun{Name: "contact", Short: "the people you write with", Verbs: []command.Verb{
-		contactAdd(e), contactAccept(e), contactList(e), contactVerify(e), contactName(e), contactBlock(e), contactUnblock(e), contactRemove(e),
+		contactAdd(e), contactCard(e), contactAccept(e), contactList(e), contactVerify(e), contactName(e), contactBlock(e), contactUnblock(e), contactRemove(e),
 	}}
 }
 
 func contactAdd(e *env) command.Verb {
 	return command.Verb{
 		Name:  "add",
-		Args:  "HANDLE",
+		Args:  "HANDLE|CARD",
 		Short: "ask somebody to become a contact",
 		Long: `Looks the handle up, verified, and leaves a request with its concierge, which
 can read neither who asks nor the greeting. That costs no money: this machine
-does about a second of work for each device that the other one has.`,
-		Examples: []string{"confab contact add @bob", `confab contact add --greeting "Alice, from the choir" @bob`},
-		Flags:    agentFlags(&cli.StringFlag{Name: "greeting", Usage: "`TEXT` that they see before they accept"}),
+does about a second of work for each device that the other one has.
+
+A card (confab contact card) names an account, so it finds its owner whatever
+has become of the handle. If you took it from their own hands, say --met: the
+contact is then verified.`,
+		Examples: []string{"confab contact add @bob", `confab contact add --greeting "Alice, from the choir" @bob`, "confab contact add --met confab:1:qvmc…"},
+		Flags: agentFlags(
+			&cli.StringFlag{Name: "greeting", Usage: "`TEXT` that they see before they accept"},
+			command.Bool("met", "the card was taken from its owner's own hands"),
+		),
 		Run: e.asking(func(c *call, agent *localapi.Client) error {
-			h, err := parseHandle(c.Args().First())
-			if err != nil {
-				return err
+			who := c.Args().First()
+			q := localapi.AddContact{Greeting: c.String("greeting"), Met: c.Bool("met")}
+			if card.Is(who) {
+				q.Card = who
+			} else {
+				if q.Met {
+					return c.Usagef("--met goes with a card; for a handle, compare the number that confab contact verify shows")
+				}
+				h, err := parseHandle(who)
+				if err != nil {
+					return err
+				}
+				q.Handle = h.String()
 			}
 			p := c.Progress()
-			contact, err := agent.AddContact(c.Ctx(), localapi.AddContact{Handle: h.String(), Greeting: c.String("greeting")}, func(text string) {
+			contact, err := agent.AddContact(c.Ctx(), q, func(text string) {
 				p.Step("%s", shownLine(text))
 			})
 			p.Close()

@@ -14,6 +14,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/confab-chat/confab/agent/card"
 	"github.com/confab-chat/confab/internal/command"
 	"github.com/confab-chat/confab/lightclient"
 	"github.com/confab-chat/confab/lightclient/networks"
@@ -145,34 +146,30 @@ func netAdd(e *env) command.Verb {
 		Long: `Adds a network under a name of your choice, once its pin and a source are
 found to belong together. A pin is where your trust begins: get it from
 somebody you believe. It is given as text, as a file, or as a URL with the
-SHA-256 of what is there: https://host/pin#sha256=HEX.
+SHA-256 of what is there: https://host/pin#sha256=HEX. Or somebody's card has
+both: you believe them about the network, and find them in it.
 
 Sources are not trusted. With two or more, each answer is confirmed by
 another.`,
 		Examples: []string{
 			"confab net add --source http://127.0.0.1:7780 --pin dev.pin dev",
 			"confab net add --source https://a.example --source https://b.example --pin my-chain:1:5f3a… main",
+			"confab net add --card confab:1:qvmc… main",
 		},
 		Flags: []cli.Flag{
 			&cli.StringSliceFlag{Name: "source", Usage: "base `URL` of a source; repeat for more"},
 			&cli.StringFlag{Name: "pin", Usage: "the `PIN`: text, a file, or URL#sha256=HEX"},
+			&cli.StringFlag{Name: "card", Usage: "pin and sources from somebody's `CARD`"},
 			command.Bool("offline", "do not ask the sources now"),
 		},
 		Run: e.with(func(c *call) error {
-			if !c.IsSet("pin") {
-				return c.Usagef("which pin? Give it with --pin; a pin from the source itself would prove nothing")
-			}
-			pin, err := readPin(c.Ctx(), c.String("pin"))
+			n, err := c.described()
 			if err != nil {
 				return err
 			}
 			dir, err := c.networks()
 			if err != nil {
 				return err
-			}
-			n := networks.Network{Name: c.Args().First(), Pin: pin, Sources: c.StringSlice("source")}
-			if len(n.Sources) == 0 {
-				return c.Usagef("whom to ask? Give at least one --source URL")
 			}
 			var v netView
 			if !c.Bool("offline") {
@@ -196,6 +193,28 @@ another.`,
 			return c.Print(v, v.write)
 		}),
 	}
+}
+
+// described returns the network that the flags of net add describe.
+func (c *call) described() (networks.Network, error) {
+	n := networks.Network{Name: c.Args().First(), Sources: c.StringSlice("source")}
+	if c.IsSet("card") {
+		if c.IsSet("pin") {
+			return n, c.Usagef("the card has a pin: give --pin or --card")
+		}
+		k, err := card.Parse(c.String("card"))
+		n.Pin, n.Sources = k.Pin, append(n.Sources, k.Sources...)
+		return n, err
+	}
+	if !c.IsSet("pin") {
+		return n, c.Usagef("which pin? Give it with --pin; a pin from the source itself would prove nothing")
+	}
+	if len(n.Sources) == 0 {
+		return n, c.Usagef("whom to ask? Give at least one --source URL")
+	}
+	pin, err := readPin(c.Ctx(), c.String("pin"))
+	n.Pin = pin
+	return n, err
 }
 
 func netList(e *env) command.Verb {

@@ -95,7 +95,7 @@ func (n *network) world(t *testing.T, kind string) *world {
 
 // stories are those of docs/stories that are about people.
 var stories = []string{
-	"register-a-handle", "first-contact", "conversation-over-an-outage", "switch-concierge", "link-a-device", "lose-a-device", "restore-from-phrase",
+	"register-a-handle", "first-contact", "meet-in-person", "conversation-over-an-outage", "switch-concierge", "link-a-device", "lose-a-device", "restore-from-phrase",
 }
 
 // TestOnANetwork is all that needs one.
