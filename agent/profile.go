@@ -1,16 +1,16 @@
 package agent
 
 import (
-	"crypto/sha256"
 	"strings"
 	"unicode"
 	"unicode/utf8"
 
 	"github.com/confab-chat/confab/namesvc/wire"
+	"github.com/confab-chat/confab/stream/chunk"
 )
 
-// Profile is how an account wants to be shown. The entry carries its hash; the
-// document itself travels by other ways and is checked against it.
+// Profile is how an account wants to be shown. The entry carries its id; the
+// document itself is given out by the account's concierge, and checked against it.
 type Profile struct {
 	_       struct{} `cbor:",toarray"`
 	Version uint8    // 1
@@ -22,7 +22,8 @@ type Profile struct {
 const (
 	MaxProfileName  = 128
 	MaxProfileAbout = 1024
-	maxProfile      = MaxProfileName + MaxProfileAbout + 16
+	// MaxProfile bounds the document.
+	MaxProfile = MaxProfileName + MaxProfileAbout + 16
 	// MaxAvatar bounds a picture: it is fetched for every list of contacts.
 	MaxAvatar = 512 << 10
 )
@@ -71,16 +72,37 @@ func shown(r rune) bool {
 // Encode returns the document.
 func (p Profile) Encode() []byte { return wire.Encode(p) }
 
-// Hash returns the hash that an entry carries.
-func (p Profile) Hash() [32]byte { return sha256.Sum256(p.Encode()) }
+// ID returns the id that an entry carries.
+func (p Profile) ID() chunk.ID {
+	id, err := DocumentID(p.Encode())
+	if err != nil {
+		panic(err) // it is never empty, and short
+	}
+	return id
+}
 
-// DecodeProfile parses a document that must have this hash.
-func DecodeProfile(b []byte, hash [32]byte) (Profile, error) {
-	if sha256.Sum256(b) != hash {
+// DocumentID returns the id by which an entry names a profile or a picture: that of
+// content at a concierge, so that it is fetched by what it is checked against. The
+// error is of kind Invalid if the document is empty.
+func DocumentID(b []byte) (chunk.ID, error) {
+	var t chunk.Tree
+	if _, err := t.Write(b); err != nil {
+		return chunk.ID{}, err
+	}
+	id, _, err := t.Sum()
+	return id, err
+}
+
+// DecodeProfile parses a document that must have this id.
+func DecodeProfile(b []byte, id chunk.ID) (Profile, error) {
+	if len(b) > MaxProfile {
+		return Profile{}, wire.Errorf(wire.Invalid, "profile: it has more than %d bytes", MaxProfile)
+	}
+	if got, err := DocumentID(b); err != nil || got != id {
 		return Profile{}, wire.Errorf(wire.Invalid, "profile: it is not the one that the entry names")
 	}
 	var p Profile
-	if err := wire.Decode(b, &p, maxProfile); err != nil {
+	if err := wire.Decode(b, &p, MaxProfile); err != nil {
 		return Profile{}, wire.Errorf(wire.Invalid, "profile: %w", err)
 	}
 	return p, p.Check()

@@ -2,12 +2,12 @@ package agent_test
 
 import (
 	"bytes"
-	"crypto/sha256"
 	"strings"
 	"testing"
 
 	"github.com/confab-chat/confab/agent"
 	"github.com/confab-chat/confab/namesvc/wire"
+	"github.com/confab-chat/confab/stream/chunk"
 )
 
 func TestProfile_TakesTextOfAllScripts(t *testing.T) {
@@ -23,7 +23,7 @@ func TestProfile_TakesTextOfAllScripts(t *testing.T) {
 			t.Errorf("%q: %v", p.Name, err)
 			continue
 		}
-		got, err := agent.DecodeProfile(p.Encode(), p.Hash())
+		got, err := agent.DecodeProfile(p.Encode(), p.ID())
 		if err != nil || got != p {
 			t.Errorf("%q became %q (%v)", p.Name, got.Name, err)
 		}
@@ -65,17 +65,23 @@ func TestDecodeProfile_TakesOnlyTheOneThatIsNamed(t *testing.T) {
 		hash [32]byte
 	}{
 		"another hash":  {b, [32]byte{}},
-		"another":       {agent.Profile{Version: 1, Name: "Eve"}.Encode(), p.Hash()},
-		"empty":         {nil, sha256.Sum256(nil)},
-		"with a tail":   {append(bytes.Clone(b), 0), sha256.Sum256(append(bytes.Clone(b), 0))},
-		"cut":           {b[:len(b)-1], sha256.Sum256(b[:len(b)-1])},
-		"not canonical": {[]byte{0x83, 0x18, 1, 0x60, 0x60}, sha256.Sum256([]byte{0x83, 0x18, 1, 0x60, 0x60})},
-		"not allowed":   {agent.Profile{Version: 1, Name: "\u202e"}.Encode(), agent.Profile{Version: 1, Name: "\u202e"}.Hash()},
+		"another":       {agent.Profile{Version: 1, Name: "Eve"}.Encode(), p.ID()},
+		"empty":         {nil, idOf(nil)},
+		"with a tail":   {append(bytes.Clone(b), 0), idOf(append(bytes.Clone(b), 0))},
+		"cut":           {b[:len(b)-1], idOf(b[:len(b)-1])},
+		"not canonical": {[]byte{0x83, 0x18, 1, 0x60, 0x60}, idOf([]byte{0x83, 0x18, 1, 0x60, 0x60})},
+		"not allowed":   {agent.Profile{Version: 1, Name: "\u202e"}.Encode(), agent.Profile{Version: 1, Name: "\u202e"}.ID()},
 	} {
 		if _, err := agent.DecodeProfile(c.b, c.hash); wire.CodeOf(err) != wire.Invalid {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
+}
+
+// idOf returns the id of a document; of an empty one there is none.
+func idOf(b []byte) chunk.ID {
+	id, _ := agent.DocumentID(b)
+	return id
 }
 
 // FuzzDecodeProfile checks that what is taken is what would be written, and
@@ -85,14 +91,14 @@ func FuzzDecodeProfile(f *testing.F) {
 	f.Add([]byte{0x83, 1, 0x60, 0x60})
 	f.Add([]byte{})
 	f.Fuzz(func(t *testing.T, b []byte) {
-		p, err := agent.DecodeProfile(b, sha256.Sum256(b))
+		p, err := agent.DecodeProfile(b, idOf(b))
 		if err != nil {
 			if wire.CodeOf(err) != wire.Invalid {
 				t.Errorf("the error is of kind %v: %v", wire.CodeOf(err), err)
 			}
 			return
 		}
-		if p.Check() != nil || !bytes.Equal(p.Encode(), b) || p.Hash() != sha256.Sum256(b) {
+		if p.Check() != nil || !bytes.Equal(p.Encode(), b) || p.ID() != idOf(b) {
 			t.Errorf("%x was taken as %+q", b, p)
 		}
 	})

@@ -33,9 +33,12 @@ type Options struct {
 	Account namesvc.AccountID
 	Keys    keyring.Keys
 	Hops    post.Hops
-	Logger  *slog.Logger     // nil discards
-	Now     func() time.Time // nil for time.Now
-	Rand    io.Reader        // nil for crypto/rand
+	// Documents is the folder of the account's own profile and picture, each under
+	// its id in hexadecimal; empty if this device has none to give out.
+	Documents string
+	Logger    *slog.Logger     // nil discards
+	Now       func() time.Time // nil for time.Now
+	Rand      io.Reader        // nil for crypto/rand
 	// Every is how often conversations are compared with the chain when nothing
 	// calls for it; 0 for the default.
 	Every time.Duration
@@ -54,7 +57,7 @@ type Agent struct {
 	roster  *roster
 	feed    *feed
 
-	send, tend, vault chan struct{} // something to send; to look after; to copy to the vault
+	send, tend, vault, shows chan struct{} // something to send; to look after; to copy to the vault; to show
 
 	mu       sync.Mutex // held while conversations change
 	rooms    map[message.ConversationID]*room
@@ -102,7 +105,7 @@ func Open(ctx context.Context, o Options) (_ *Agent, err error) {
 	}
 	a := &Agent{
 		o: o, log: o.Logger, feed: newFeed(),
-		send: make(chan struct{}, 1), tend: make(chan struct{}, 1), vault: make(chan struct{}, 1),
+		send: make(chan struct{}, 1), tend: make(chan struct{}, 1), vault: make(chan struct{}, 1), shows: make(chan struct{}, 1),
 		rooms: map[message.ConversationID]*room{}, byBox: map[stream.ID]message.ConversationID{},
 		hurry: map[message.ConversationID]bool{}, times: map[message.ConversationID]timing{}, told: map[string]bool{},
 		tending: map[message.ConversationID]bool{}, knocking: map[message.ConversationID]chan struct{}{},
@@ -228,6 +231,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	wg.Go(func() { a.sendAll(ctx) })
 	wg.Go(func() { a.tendAll(ctx) })
 	wg.Go(func() { a.keepVault(ctx) })
+	wg.Go(func() { a.keepProfiles(ctx) })
 	<-ctx.Done()
 	a.mu.Lock()
 	a.running = nil // nobody begins to follow from here on
@@ -250,6 +254,7 @@ func (a *Agent) Wake() {
 	a.retryAll()
 	a.post.Wake()
 	a.hurryAll()
+	wake(a.shows)
 }
 
 func (a *Agent) now() uint64 { return uint64(a.o.Now().UnixMilli()) }

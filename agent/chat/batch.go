@@ -212,6 +212,10 @@ func (b *batch) remove(id message.ConversationID, r *room) {
 		b.dropPartial(id, p)
 	}
 	b.notes[receiptNote(id)], b.notes[vaultNote(id)] = nil, nil
+	b.notes[shownNote(r.With.Account)] = nil
+	for n := range maxPieces {
+		b.notes[pictureNote(r.With.Account, n)] = nil
+	}
 	delete(b.rooms, id)
 	delete(b.people, r.With.Account)
 	b.gone[id], b.strays[r.With.Account] = r, true

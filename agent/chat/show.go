@@ -84,6 +84,11 @@ func (a *Agent) showContact(tx *store.Tx, c store.Contact) (Contact, error) {
 			}
 		}
 	}
+	s, err := recallShown(tx, c.Party.Account)
+	if err != nil {
+		return out, err
+	}
+	out.Shown, out.About, out.Avatar = message.Display(s.Name), message.Display(s.About), s.Picture > 0
 	if conv, err := tx.Conversation(id); err == nil {
 		out.Unread = conv.Unread
 		if p, err := tx.Profile(id, c.Party.Account); err == nil {

@@ -46,6 +46,8 @@ type Contact struct {
 	Handle     string            `json:"handle,omitempty"` // as it was last resolved
 	Name       string            `json:"name,omitempty"`   // what this person calls them
 	Shown      string            `json:"shown,omitempty"`  // what they call themselves; proves nothing
+	About      string            `json:"about,omitempty"`  // and say of themselves
+	Avatar     bool              `json:"avatar,omitempty"` // there is a picture of theirs: see Agent.Avatar
 	State      string            `json:"state"`            // invited, requested, accepted, blocked
 	Greeting   string            `json:"greeting,omitempty"`
 	Added      time.Time         `json:"added"`

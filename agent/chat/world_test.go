@@ -186,6 +186,8 @@ type person struct {
 	actor *fakechain.Actor
 	name  string
 	vault key.Vault
+	// documents is the folder of their profile.
+	documents string
 }
 
 // person returns somebody new, with a handle, served by a concierge.
@@ -230,7 +232,7 @@ func (p *person) start(k key.Device, home string) *device {
 	}
 	logger := slog.New(slog.NewTextHandler(testLog{w.TB, p.name + "/" + k.Public().String()[:4]}, &slog.HandlerOptions{Level: level}))
 	a, err := Open(w.Context(), Options{
-		Home: home, Client: w.client(), Account: p.actor.ID, Keys: keyring.Keys{Device: k, Vault: p.vault}, Logger: logger, Every: w.every,
+		Home: home, Documents: p.documents, Client: w.client(), Account: p.actor.ID, Keys: keyring.Keys{Device: k, Vault: p.vault}, Logger: logger, Every: w.every,
 		Now: func() time.Time { return w.Now().Add(time.Duration(d.skew.Load())) },
 	})
 	w.must(err)

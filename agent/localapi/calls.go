@@ -138,7 +138,17 @@ func (c *Client) FetchFile(ctx context.Context, id message.ID, to string) (strin
 
 // Export writes everything that this device keeps of conversations.
 func (c *Client) Export(ctx context.Context, w io.Writer) error {
-	resp, err := c.send(ctx, http.MethodPost, string(chatExport), encode(None{}))
+	return pourInto(ctx, c, chatExport, None{}, w)
+}
+
+// Avatar writes a contact's picture, as it was published.
+func (c *Client) Avatar(ctx context.Context, who string, w io.Writer) error {
+	return pourInto(ctx, c, contactAvatar, Who{who}, w)
+}
+
+// pourInto copies what a download answers with.
+func pourInto[Q any](ctx context.Context, c *Client, m download[Q], q Q, w io.Writer) error {
+	resp, err := c.send(ctx, http.MethodPost, string(m), encode(q))
 	if err != nil {
 		return err
 	}

@@ -35,6 +35,7 @@ const (
 	contactVerify  call[VerifyContact, chat.Contact] = "contact/verify"
 	contactRepin   call[Who, chat.Contact]           = "contact/repin"
 	contactCard    call[None, Card]                  = "contact/card"
+	contactAvatar  download[Who]                     = "contact/avatar"
 
 	chatSend   call[Send, chat.Message]  = "chat/send"
 	chatAll    call[SendAll, SentAll]    = "chat/broadcast"

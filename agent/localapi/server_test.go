@@ -112,6 +112,7 @@ func TestClient_CallsEachMethodOfTheTable(t *testing.T) {
 		func() error { return second(c.VerifyContact(ctx, "@bob", true)) },
 		func() error { return second(c.Repin(ctx, "@bob")) },
 		func() error { return second(c.Card(ctx)) },
+		func() error { return c.Avatar(ctx, "@bob", io.Discard) },
 		func() error { return second(c.Send(ctx, Send{Who: "@bob", Text: "<hi>", File: "/f"})) },
 		func() error { return second(c.SendAll(ctx, "to all")) },
 		func() error { return c.React(ctx, id, "👍", true) },

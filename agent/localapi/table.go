@@ -57,6 +57,7 @@ func table(a *chat.Agent, stop func()) []row {
 			}
 			return Card{c.String(), c.Code()}, nil
 		}),
+		pours(contactAvatar, func(ctx context.Context, q Who, w io.Writer) error { return a.Avatar(ctx, q.Who, w) }),
 
 		calls(chatSend, func(ctx context.Context, q Send) (chat.Message, error) {
 			return a.Send(ctx, q.Who, chat.Draft{Text: q.Text, ReplyTo: q.ReplyTo, File: q.File})

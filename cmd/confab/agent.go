@@ -222,9 +222,13 @@ const settling = 5 * time.Second
 // openAgent opens the account's conversations, and waits for an agent that is
 // about to end.
 func (c *call) openAgent(a *acting, home string, logger *slog.Logger) (*chat.Agent, error) {
+	documents, err := c.profiles(a.account.ID)
+	if err != nil {
+		return nil, err
+	}
 	for until := time.Now().Add(settling); ; {
 		agent, err := chat.Open(c.Ctx(), chat.Options{
-			Home: home, Client: a.names.Client, Account: a.account.ID, Keys: a.keys, Hops: post.Direct, Logger: logger, Now: c.now, Rand: c.rand,
+			Home: home, Documents: documents, Client: a.names.Client, Account: a.account.ID, Keys: a.keys, Hops: post.Direct, Logger: logger, Now: c.now, Rand: c.rand,
 		})
 		if wire.CodeOf(err) != wire.Unavailable || !time.Now().Before(until) {
 			return agent, err

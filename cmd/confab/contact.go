@@ -16,7 +16,7 @@ import (
 
 func contactNoun(e *env) command.Noun {
 	return command.Noun{Name: "contact", Short: "the people you write with", Verbs: []command.Verb{
-		contactAdd(e), contactCard(e), contactAccept(e), contactList(e), contactVerify(e), contactName(e), contactBlock(e), contactUnblock(e), contactRemove(e),
+		contactAdd(e), contactCard(e), contactAccept(e), contactList(e), contactVerify(e), contactAvatar(e), contactName(e), contactBlock(e), contactUnblock(e), contactRemove(e),
 	}}
 }
 
@@ -259,6 +259,9 @@ func writeContact(w io.Writer, x chat.Contact) {
 	line := fmt.Sprintf("%-16s  %s", called(x), stateText(x.State))
 	if !x.Verified.IsZero() {
 		line += ", verified"
+	}
+	if x.Shown != "" {
+		line += ", says to be " + shownLine(x.Shown)
 	}
 	if x.Unread > 0 {
 		line += fmt.Sprintf(", %d unread", x.Unread)

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -12,19 +11,21 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/confab-chat/confab/agent"
+	"github.com/confab-chat/confab/agent/localapi"
 	"github.com/confab-chat/confab/internal/command"
 	"github.com/confab-chat/confab/lightclient"
 	"github.com/confab-chat/confab/namesvc"
 	"github.com/confab-chat/confab/namesvc/wire"
+	"github.com/confab-chat/confab/stream/chunk"
 )
 
 func handleSetProfile(e *env) command.Verb {
 	return command.Verb{
 		Name:  "set-profile",
 		Short: "say how you want to be shown",
-		Long: `Makes a profile document and puts its hash into your entry, so that nobody
-can show another one as yours. The document itself is kept in confab's
-folder, for a concierge to give out. What is not given stays as it was;
+		Long: `Makes a profile document and puts its id into your entry, so that nobody
+can show another one as yours. Your agent leaves the document at your
+concierge, which gives it out to anyone. What is not given stays as it was;
 --clear takes all of it back.`,
 		Examples: []string{
 			`confab handle set-profile --display-name "Alice Example" --about "likes tea"`,
@@ -82,53 +83,70 @@ func setProfile(c *call) error {
 	if err != nil {
 		return err
 	}
+	c.wakeAgent(a)
 	return c.printOwn(a)
 }
 
-// profiles returns the folder of an account's documents, each under its hash, so
+// wakeAgent has the account's agent look at what its entry says now, if it runs.
+func (c *call) wakeAgent(a *acting) {
+	home, err := c.agentHome(a.account, a.network)
+	if err != nil {
+		return
+	}
+	agent := localapi.NewClient(home)
+	defer agent.Close()
+	if agent.Wake(c.Ctx()) != nil {
+		c.Say("it is given out once your agent runs: confab agent run")
+	}
+}
+
+// profiles returns the folder of an account's documents, each under its id, so
 // that what an entry names is there whether or not a later change succeeded.
 func (c *call) profiles(id namesvc.AccountID) (string, error) {
 	home, err := c.home()
 	return filepath.Join(home, "profiles", id.String()), err
 }
 
-// document returns the document of a hash, nil if it is not kept here.
-func document(dir string, hash []byte) ([]byte, error) {
-	b, err := os.ReadFile(filepath.Join(dir, hex.EncodeToString(hash)))
+// document returns the document of an id, nil if it is not kept here.
+func document(dir string, id []byte) ([]byte, error) {
+	b, err := os.ReadFile(filepath.Join(dir, hex.EncodeToString(id)))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
 	return b, err
 }
 
-// keep writes a document and returns its hash.
+// keep writes a document and returns its id.
 func keep(dir string, b []byte) ([]byte, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
-	hash := sha256.Sum256(b)
-	return hash[:], lightclient.WriteFile(filepath.Join(dir, hex.EncodeToString(hash[:])), b)
+	id, err := agent.DocumentID(b)
+	if err != nil {
+		return nil, err
+	}
+	return id[:], lightclient.WriteFile(filepath.Join(dir, id.String()), b)
 }
 
 // knownProfile returns the profile that an entry names, and false if it is not
 // kept here.
-func knownProfile(dir string, hash []byte) (agent.Profile, bool, error) {
-	if len(hash) != sha256.Size {
+func knownProfile(dir string, id []byte) (agent.Profile, bool, error) {
+	if len(id) != len(chunk.ID{}) {
 		return agent.Profile{}, false, nil
 	}
-	b, err := document(dir, hash)
+	b, err := document(dir, id)
 	if b == nil || err != nil {
 		return agent.Profile{}, false, err
 	}
-	p, err := agent.DecodeProfile(b, [32]byte(hash))
+	p, err := agent.DecodeProfile(b, chunk.ID(id))
 	if err != nil {
-		return p, false, fmt.Errorf("%s: %w", filepath.Join(dir, hex.EncodeToString(hash)), err)
+		return p, false, fmt.Errorf("%s: %w", filepath.Join(dir, hex.EncodeToString(id)), err)
 	}
 	return p, true, nil
 }
 
 // newProfile makes the new profile document from the old one and the flags,
-// keeps it, and returns its hash.
+// keeps it, and returns its id.
 func (c *call) newProfile(dir string, old []byte) ([]byte, error) {
 	p, known, err := knownProfile(dir, old)
 	switch {

@@ -1,0 +1,35 @@
+package main
+
+import (
+	"bytes"
+	"io"
+
+	"github.com/confab-chat/confab/agent/localapi"
+	"github.com/confab-chat/confab/internal/command"
+	"github.com/confab-chat/confab/lightclient"
+)
+
+func contactAvatar(e *env) command.Verb {
+	return command.Verb{
+		Name: "avatar", Args: "WHO FILE", Short: "save the picture that a contact shows",
+		Long: `Writes the picture that a contact has published (confab handle set-profile
+--avatar) to a file. It is the one that their entry names; that it shows them,
+nobody vouches for.`,
+		Examples: []string{"confab contact avatar @bob bob.png"},
+		Flags:    agentFlags(),
+		Run: e.asking(func(c *call, agent *localapi.Client) error {
+			var b bytes.Buffer
+			if err := agent.Avatar(c.Ctx(), c.Args().First(), &b); err != nil {
+				return err
+			}
+			file := c.Args().Get(1)
+			if err := lightclient.WriteFile(file, b.Bytes()); err != nil {
+				return err
+			}
+			return c.Print(struct {
+				File  string `json:"file"`
+				Bytes int    `json:"bytes"`
+			}{file, b.Len()}, func(w io.Writer) { command.Row(w, "file", file) })
+		}),
+	}
+}
