@@ -84,12 +84,17 @@ promised to send is sent the next time.
 
 With --background it leaves the terminal when it is ready; its log is then in
 agent.log of its folder. With --http programs on this machine may use it over
-HTTP, with the token in api.token of that folder.`,
-		Examples: []string{"confab agent run", "confab agent run --background", "confab agent run --http 127.0.0.1:7790"},
+HTTP, with the token in api.token of that folder.
+
+With --hops direct your contacts' concierges see this machine's network
+address; with --hops two they see your own concierge's instead, which then sees
+which concierges your contacts use. If it does not answer, nobody is reached.`,
+		Examples: []string{"confab agent run", "confab agent run --background", "confab agent run --hops two", "confab agent run --http 127.0.0.1:7790"},
 		Flags: changeFlags(
 			command.Bool("background", "leave the terminal once it runs"),
 			&cli.StringFlag{Name: "http", Usage: "answer over HTTP too, at `HOST:PORT` of loopback; port 0 is any that is free"},
 			&cli.StringSliceFlag{Name: "origin", Usage: "with --http: let in web pages of this `ORIGIN`, such as https://app.example; repeat for more"},
+			&cli.StringFlag{Name: "hops", Value: chat.DirectHops, Usage: "reach contacts' concierges this `WAY`: direct, or two, through your own concierge"},
 			&cli.StringFlag{Name: "log", Value: "info", Usage: "log at this `LEVEL`: debug, info, warn or error"},
 		),
 		Run: e.with(runAgent),
@@ -110,6 +115,9 @@ func (v agentView) write(w io.Writer) {
 	command.Row(w, "account", v.Account.String())
 	command.Row(w, "chain", v.Chain)
 	command.Row(w, "concierge", officeText(v.Concierge))
+	if v.Hops == chat.TwoHops {
+		command.Row(w, "hops", "two: contacts' concierges are reached through yours")
+	}
 	if v.Waiting > 0 {
 		command.Row(w, "waiting", fmt.Sprintf("%s not at their concierge yet", count(v.Waiting, "message")))
 	}
@@ -148,6 +156,10 @@ func runAgent(c *call) error {
 	if err != nil {
 		return err
 	}
+	hops, err := c.hops()
+	if err != nil {
+		return err
+	}
 	if c.IsSet("origin") && !c.IsSet("http") {
 		return c.Usagef("--origin goes with --http")
 	}
@@ -169,7 +181,7 @@ func runAgent(c *call) error {
 	if c.Bool("background") {
 		return c.runBehind(a, passphrase, home)
 	}
-	return c.runHere(a, home, slog.New(slog.NewTextHandler(c.Stderr, &slog.HandlerOptions{Level: level})))
+	return c.runHere(a, home, hops, slog.New(slog.NewTextHandler(c.Stderr, &slog.HandlerOptions{Level: level})))
 }
 
 func (c *call) logLevel() (slog.Level, error) {
@@ -182,11 +194,20 @@ func (c *call) logLevel() (slog.Level, error) {
 	return level, c.Usagef("--log is %q: it must be debug, info, warn or error", text)
 }
 
+// hops returns how contacts' concierges are to be reached.
+func (c *call) hops() (post.Hops, error) {
+	h, err := chat.ParseHops(c.String("hops"))
+	if err != nil {
+		return 0, c.Usagef("--%v", err)
+	}
+	return h, nil
+}
+
 // runHere runs the agent in this process until it is stopped.
-func (c *call) runHere(a *acting, home string, logger *slog.Logger) (err error) {
+func (c *call) runHere(a *acting, home string, hops post.Hops, logger *slog.Logger) (err error) {
 	ctx, cancel := context.WithCancel(c.Ctx())
 	defer cancel()
-	agent, err := c.openAgent(a, home, logger)
+	agent, err := c.openAgent(a, home, hops, logger)
 	if err != nil {
 		return notYet(err, a.account)
 	}
@@ -221,10 +242,10 @@ const settling = 5 * time.Second
 
 // openAgent opens the account's conversations, and waits for an agent that is
 // about to end.
-func (c *call) openAgent(a *acting, home string, logger *slog.Logger) (*chat.Agent, error) {
+func (c *call) openAgent(a *acting, home string, hops post.Hops, logger *slog.Logger) (*chat.Agent, error) {
 	for until := time.Now().Add(settling); ; {
 		agent, err := chat.Open(c.Ctx(), chat.Options{
-			Home: home, Client: a.names.Client, Account: a.account.ID, Keys: a.keys, Hops: post.Direct, Logger: logger, Now: c.now, Rand: c.rand,
+			Home: home, Client: a.names.Client, Account: a.account.ID, Keys: a.keys, Hops: hops, Logger: logger, Now: c.now, Rand: c.rand,
 		})
 		if wire.CodeOf(err) != wire.Unavailable || !time.Now().Before(until) {
 			return agent, err
