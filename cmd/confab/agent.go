@@ -261,8 +261,13 @@ func waitFlag(what string) cli.Flag {
 	return &cli.DurationFlag{Name: "wait", DefaultText: "not at all", Usage: "wait " + what + ", at most this `TIME`, such as 30s or 1h"}
 }
 
+// lookAgain is how often whoever waits looks again though nothing was said to have
+// happened: not all that changes is told, and what is may be dropped.
+const lookAgain = time.Second
+
 // waitFor tries something until it is done: once and, with --wait, again each
-// time that something happens. late says in words what did not happen.
+// time that something happens, and each second. late says in words what did not
+// happen.
 func (c *call) waitFor(agent *localapi.Client, late string, done func() (bool, error)) error {
 	patience := c.Duration("wait")
 	if patience < 0 {
@@ -281,7 +286,26 @@ func (c *call) waitFor(agent *localapi.Client, late string, done func() (bool, e
 	if ok, err := done(); ok {
 		return err
 	}
-	for _, err := range notices {
+	news := make(chan error)
+	go func() {
+		for _, err := range notices {
+			select {
+			case news <- err:
+			case <-ctx.Done():
+				return // which ends the notices too
+			}
+		}
+	}()
+	tick := time.NewTicker(lookAgain)
+	defer tick.Stop()
+	for {
+		var err error
+		select {
+		case err = <-news:
+		case <-tick.C:
+		case <-ctx.Done():
+			err = ctx.Err()
+		}
 		switch {
 		case errors.Is(err, context.DeadlineExceeded):
 			return wire.Errorf(wire.Unavailable, "%s within %v", late, patience)
@@ -292,7 +316,6 @@ func (c *call) waitFor(agent *localapi.Client, late string, done func() (bool, e
 			return err
 		}
 	}
-	return nil
 }
 
 // pollEvery is how often something of another process is looked at.
