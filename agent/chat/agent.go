@@ -78,7 +78,7 @@ type Agent struct {
 	backup  Backup
 
 	swept   uint64          // when what is over was let go of, ms
-	asked   []historyAsk    // what other devices of this account want to know
+	asked   []askedHistory  // what other devices of this account want to know
 	running context.Context // of Run, nil while it does not run
 
 	linking *linking // the invitation for a new device that is out

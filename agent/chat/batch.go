@@ -205,13 +205,8 @@ func (b *batch) remove(id message.ConversationID, r *room) {
 	if r.Commit != nil {
 		b.lost(r)
 	}
-	for n := r.EarlyFrom; n < r.EarlyTo; n++ {
-		b.notes[earlyNote(id, n)] = nil
-	}
-	for _, p := range r.Partial {
-		b.dropPartial(id, p)
-	}
-	b.notes[receiptNote(id)], b.notes[vaultNote(id)] = nil, nil
+	b.unkeep(id, r)
+	b.notes[receiptNote(id)], b.notes[vaultNote(id)], b.notes[unheardNote(id)] = nil, nil, nil
 	b.notes[shownNote(r.With.Account)] = nil
 	for n := range maxPieces {
 		b.notes[pictureNote(r.With.Account, n)] = nil
@@ -232,6 +227,9 @@ func (b *batch) remove(id message.ConversationID, r *room) {
 
 // setContact changes a contact, or adds it.
 func (b *batch) setContact(c store.Contact, isNew bool) {
+	if c.State != store.Blocked {
+		b.notes[unheardNote(message.Direct(b.a.party(), c.Party))] = nil
+	}
 	b.people[c.Party.Account] = c
 	b.do(func(tx *store.Tx) error {
 		if isNew {

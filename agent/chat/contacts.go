@@ -153,16 +153,18 @@ func (a *Agent) AcceptContact(ctx context.Context, who string) (Contact, error) 
 	})
 }
 
-// BlockContact drops whatever a contact sends from now on. They are not told.
+// BlockContact drops whatever a contact sends from now on, unopened. They are not
+// told.
 func (a *Agent) BlockContact(ctx context.Context, who string) (Contact, error) {
-	return a.decide(ctx, "block contact", who, func(_ *batch, c *store.Contact, _ *room, _ message.ConversationID) error {
+	return a.decide(ctx, "block contact", who, func(b *batch, c *store.Contact, r *room, id message.ConversationID) error {
 		c.State = store.Blocked
+		b.unkeep(id, r)
 		return nil
 	})
 }
 
 // UnblockContact takes that back: the contact is as one that was accepted, or
-// asks again.
+// asks again. If mail was dropped meanwhile the contact is asked for a new session.
 func (a *Agent) UnblockContact(ctx context.Context, who string) (Contact, error) {
 	return a.decide(ctx, "unblock contact", who, func(b *batch, c *store.Contact, r *room, id message.ConversationID) error {
 		if c.State != store.Blocked {
@@ -171,6 +173,11 @@ func (a *Agent) UnblockContact(ctx context.Context, who string) (Contact, error)
 		c.State = store.Requested
 		if len(r.Group) > 0 {
 			c.State = store.Accepted
+			_, err := b.note(unheardNote(id))
+			if err != nil && wire.CodeOf(err) != wire.NotFound {
+				return err
+			}
+			r.Anew = err == nil
 		}
 		b.hurry(id)
 		return nil

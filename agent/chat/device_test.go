@@ -1,6 +1,7 @@
 package chat
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -156,6 +157,65 @@ func TestLink_ByACode(t *testing.T) {
 	if len(list) != 1 || !list[0].This {
 		t.Errorf("after the removal there are %d devices", len(list))
 	}
+}
+
+// The eldest device would answer, and is off.
+func TestHistory_IsToldByTheNextDeviceIfTheEldestIsOff(t *testing.T) {
+	w := newWorld(t)
+	alice, bob := w.person("alice", w.harbor).device(), w.person("bob", w.lagoon).device()
+	w.friends(alice, bob)
+	alice.say(bob, "before")
+	bob.reads(alice, "@alice: before")
+	tablet := alice.second()
+	w.until("the tablet has what was said", func() bool { return slices.Contains(tablet.sees(bob), "you: before") })
+	alice.stop()
+	k := newKey(t)
+	alice.p.devices(alice.key, tablet.key, k)
+	watch := alice.p.start(k, t.TempDir())
+	w.until("the watch knows bob", func() bool { return watch.state(bob) == "accepted" })
+	w.until("the tablet was asked", func() bool {
+		tablet.mu.Lock()
+		defer tablet.mu.Unlock()
+		return len(tablet.asked) > 0
+	})
+	if slices.Contains(watch.sees(bob), "you: before") {
+		t.Error("the tablet answers before its turn")
+	}
+	tablet.sets(historyTurn)
+	tablet.Wake()
+	w.until("the watch has what was said", func() bool { return slices.Contains(watch.sees(bob), "you: before") })
+}
+
+// Two devices of an account begin its own conversation at once.
+func TestDevices_TwoThatBeginTheirConversationAtOnceComeTogether(t *testing.T) {
+	w := newWorld(t)
+	alice, bob := w.person("alice", w.harbor).device(), w.person("bob", w.lagoon).device()
+	w.friends(alice, bob)
+	alice.halt()
+	tablet := alice.second()
+	id := alice.selfID()
+	for _, d := range []*device{alice, tablet} {
+		w.must(d.change(w.Context(), func(b *batch) error {
+			r, err := b.open(id, d.party())
+			r.Mine = true
+			return err
+		}))
+	}
+	addresses := [][32]byte{alice.look(id).Address, tablet.look(id).Address}
+	w.until("the tablet has a session", func() bool { return tablet.members(id) == 2 })
+	alice.stop()
+	alice = alice.p.start(alice.key, alice.home)
+	lower := slices.MinFunc(addresses, func(x, y [32]byte) int { return bytes.Compare(x[:], y[:]) })
+	w.until("both are in the one that counts", func() bool {
+		a, b := alice.look(id), tablet.look(id)
+		return a.Address == lower && b.Address == lower && len(a.Group) > 0 && bytes.Equal(a.Group, b.Group)
+	})
+	_, err := alice.NameContact(w.Context(), "@bob", "bobby")
+	w.must(err)
+	w.until("one tells the other", func() bool {
+		c, err := tablet.Contact(w.Context(), "@bob")
+		return err == nil && c.Name == "bobby"
+	})
 }
 
 // Every device is lost; the phrase is not.

@@ -191,15 +191,10 @@ func receiptNote(id message.ConversationID) string { return "receipt/" + id.Stri
 
 // askMissing asks for events that were sent and have not come.
 func (a *Agent) askMissing(ctx context.Context, id message.ConversationID, t timing) error {
-	var gaps []message.Range
-	err := a.store.View(func(tx *store.Tx) (err error) {
-		gaps, _, err = tx.Gaps(id)
-		return err
-	})
+	gaps, err := a.missing(id, t.asks)
 	if err != nil {
 		return err
 	}
-	gaps = slices.DeleteFunc(gaps, func(g message.Range) bool { return g.Author == a.author() })
 	if len(gaps) == 0 {
 		a.timing(id, func(p *timing) { p.asked, p.asks = 0, 0 })
 		return nil
@@ -225,6 +220,55 @@ func (a *Agent) askMissing(ctx context.Context, id message.ConversationID, t tim
 		_, err = b.make(id, r, message.Resend{Ranges: gaps})
 		return err
 	})
+}
+
+// missing returns what is missing in a conversation and may still come. What its
+// author deleted does not: a single one is let go of at once, several once they
+// were asked for, and what may be such after a second time. Should it come after
+// all, it is taken.
+func (a *Agent) missing(id message.ConversationID, asks int) (gaps []message.Range, err error) {
+	look := func(tx *store.Tx) (gone []message.Author, err error) {
+		if gaps, _, err = tx.Gaps(id); err != nil {
+			return nil, err
+		}
+		gaps = slices.DeleteFunc(gaps, func(g message.Range) bool { return g.Author == a.author() })
+		for i, g := range gaps {
+			if i > 0 && gaps[i-1].Author == g.Author {
+				continue // only an author's first gap can be given up
+			}
+			surely, perhaps, err := tx.Deleted(id, g)
+			if err != nil {
+				return nil, err
+			}
+			if surely && (g.From == g.To || asks > 0) || perhaps && asks > 1 {
+				gone = append(gone, g.Author)
+			}
+		}
+		return gone, nil
+	}
+	var gone []message.Author
+	err = a.store.View(func(tx *store.Tx) (err error) {
+		gone, err = look(tx)
+		return err
+	})
+	if err != nil || len(gone) == 0 {
+		return gaps, err
+	}
+	err = a.store.Update(func(tx *store.Tx) error {
+		for range maxAskings { // bounds it; the rest is for the next time
+			gone, err := look(tx)
+			if err != nil || len(gone) == 0 {
+				return err
+			}
+			for _, author := range gone {
+				if err := tx.GiveUp(id, author); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	})
+	return gaps, err
 }
 
 // maxAskings is how often missing events are asked for before they are given up:

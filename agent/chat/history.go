@@ -3,6 +3,7 @@ package chat
 import (
 	"context"
 	"slices"
+	"time"
 
 	"github.com/confab-chat/confab/agent/store"
 	"github.com/confab-chat/confab/namesvc/key"
@@ -14,7 +15,7 @@ import (
 // A device that comes into a conversation has no key for what was said before.
 // The account's other devices tell it: it says how far it has every author's
 // chain, and the eldest of the others sends what follows, a part at a time, in
-// the account's conversation with itself. So a person's devices have the same
+// the account's conversation with itself; if it is off, the next one. So a person's devices have the same
 // history, and a part that gets lost is asked for again.
 //
 // The events of others come here by the word of an own device, which could show
@@ -44,6 +45,9 @@ const (
 	// partsAtOnce is how many parts answer one question; then the asker says how
 	// far it has come. They stay below what a queue takes at once.
 	partsAtOnce = 20
+	// historyTurn is how long each device leaves the answer to the one that is listed
+	// before it.
+	historyTurn = 30 * time.Second
 	// behindAfter gathers what may still be on its way.
 	behindAfter = 2000
 )
@@ -88,35 +92,57 @@ func (a *Agent) askHistory(ctx context.Context, id message.ConversationID) error
 // maxHistoryAsks bounds the questions that wait: of each other device a few.
 const maxHistoryAsks = 64
 
-// askedHistory takes note of a question; a.mu is held. Of one device about one
+// askedHistory is a question with when it is this device's turn to answer it.
+type askedHistory struct {
+	historyAsk
+	turn uint64 // ms
+}
+
+// noteAsk takes note of a question; a.mu is held. Of one device about one
 // conversation the last one counts.
-func (a *Agent) askedHistory(ask historyAsk) {
-	a.asked = slices.DeleteFunc(a.asked, func(q historyAsk) bool { return q.By == ask.By && q.With == ask.With })
-	if len(a.asked) < maxHistoryAsks {
-		a.asked = append(a.asked, ask)
+func (a *Agent) noteAsk(ask historyAsk) {
+	a.dropAsks(ask.By, ask.With)
+	l, _ := a.roster.cached(a.o.Account)
+	others := slices.DeleteFunc(l.members(), func(m e2ee.Member) bool { return m.Device == ask.By })
+	place := slices.IndexFunc(others, func(m e2ee.Member) bool { return m.Device == a.o.Keys.Device.Public() })
+	if place < 0 || len(a.asked) >= maxHistoryAsks {
+		return
 	}
-	a.hurry[a.selfID()] = true
+	id, now := a.selfID(), a.now()
+	q := askedHistory{ask, now + uint64(place)*ms(historyTurn)}
+	a.asked = append(a.asked, q)
+	t := a.times[id]
+	t.next = min(t.next, q.turn)
+	a.times[id] = t
 	wake(a.tend)
 }
 
-// answerHistory answers what was asked.
+// dropAsks forgets questions that a device asked about a conversation: they were
+// answered, or it asks anew; a.mu is held.
+func (a *Agent) dropAsks(by key.Public, with message.Party) {
+	a.asked = slices.DeleteFunc(a.asked, func(q askedHistory) bool { return q.By == by && q.With == with })
+}
+
+// answerHistory answers what was asked, where it is this device's turn.
 func (a *Agent) answerHistory(ctx context.Context) {
 	a.mu.Lock()
-	list := a.asked
-	a.asked = nil
+	now := a.now()
+	var due []historyAsk
+	a.asked = slices.DeleteFunc(a.asked, func(q askedHistory) bool {
+		if q.turn > now {
+			return false
+		}
+		due = append(due, q.historyAsk)
+		return true
+	})
 	a.mu.Unlock()
-	for _, ask := range list {
+	for _, ask := range due {
 		a.tellHistory(ctx, ask)
 	}
 }
 
-// tellHistory answers another device, if it is this one's turn.
+// tellHistory answers another device.
 func (a *Agent) tellHistory(ctx context.Context, ask historyAsk) {
-	l, _ := a.roster.cached(a.o.Account)
-	others := slices.DeleteFunc(l.members(), func(m e2ee.Member) bool { return m.Device == ask.By })
-	if len(others) == 0 || others[0].Device != a.o.Keys.Device.Public() {
-		return
-	}
 	id := message.Direct(a.party(), ask.With)
 	parts, err := a.history(id, ask)
 	if err == nil {
@@ -189,6 +215,7 @@ func (a *Agent) history(id message.ConversationID, ask historyAsk) (parts []hist
 // syncEvents takes events that another device of this account tells.
 func (b *batch) syncEvents(h historyEvents) error {
 	if h.To != b.a.o.Keys.Device.Public() {
+		b.then = append(b.then, func() { b.a.dropAsks(h.To, h.With) }) // another was quicker
 		return nil
 	}
 	id := message.Direct(b.a.party(), h.With)

@@ -467,7 +467,7 @@ func (d *device) members(id message.ConversationID) int {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	r := d.rooms[id]
-	if len(r.Group) == 0 {
+	if r == nil || len(r.Group) == 0 {
 		return 0
 	}
 	s, err := d.sessions.get(r, r.Group)

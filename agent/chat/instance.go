@@ -102,10 +102,7 @@ func (a *Agent) makeInstance(ctx context.Context, id message.ConversationID, old
 		if err != nil {
 			return err
 		}
-		for n := r.EarlyFrom; n < r.EarlyTo; n++ {
-			b.notes[earlyNote(id, n)] = nil // it is asked for by number, if it counts
-		}
-		r.EarlyFrom, r.Behind = r.EarlyTo, false
+		b.unkeepEarly(id, r) // it is asked for by number, if it counts
 		b.enter(r, s)
 		r.Renewed = b.now
 		if err := b.welcomeTo(r, offersOf(offers), welcome); err != nil {

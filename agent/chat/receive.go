@@ -83,6 +83,11 @@ func (b *batch) entry(box stream.ID, e stream.Entry) error {
 	if err != nil {
 		return err
 	}
+	if c, err := b.contact(r.With.Account); err == nil && c.State == store.Blocked && c.Party == r.With {
+		// Not even opened: a blocked contact costs what fetching his mail costs.
+		b.notes[unheardNote(id)] = []byte{1}
+		return nil
+	}
 	p, err := e2ee.EnvelopeKey(r.Key).Open(e.Body)
 	if err != nil {
 		b.a.log.Debug("dropped what is no envelope", "conversation", id, "error", err)
@@ -224,6 +229,26 @@ func (b *batch) broken(id message.ConversationID, r *room, group []byte, why err
 		b.hurry(id)
 	}
 	return nil
+}
+
+// unheardNote is the note that says that mail of a blocked contact was dropped:
+// the session may have gone on without this device.
+func unheardNote(id message.ConversationID) string { return "unheard/" + id.String() }
+
+// unkeep drops what of a room's mail could not be opened so far.
+func (b *batch) unkeep(id message.ConversationID, r *room) {
+	b.unkeepEarly(id, r)
+	for _, p := range r.Partial {
+		b.dropPartial(id, p)
+	}
+	r.Partial = nil
+}
+
+func (b *batch) unkeepEarly(id message.ConversationID, r *room) {
+	for n := r.EarlyFrom; n < r.EarlyTo; n++ {
+		b.notes[earlyNote(id, n)] = nil
+	}
+	r.EarlyFrom, r.Behind = r.EarlyTo, false
 }
 
 // early keeps a message that cannot be opened yet. ours says that it is of the

@@ -15,7 +15,7 @@ import (
 // Self returns who this agent acts for and how it stands.
 func (a *Agent) Self(ctx context.Context) (Self, error) {
 	p := a.party()
-	s := Self{Account: p.Account, Generation: p.Generation, Device: a.o.Keys.Device.Public(), Chain: a.o.Client.Pin().ChainID, Backup: a.backupNow()}
+	s := Self{Account: p.Account, Generation: p.Generation, Device: a.o.Keys.Device.Public(), Chain: a.o.Client.Pin().ChainID, Hops: HopsName(a.o.Hops), Backup: a.backupNow()}
 	if l, ok := a.roster.cached(p.Account); ok {
 		if h := l.entry.Primary(); h != "" {
 			s.Handle = "@" + string(h)

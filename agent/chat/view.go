@@ -4,6 +4,7 @@ import (
 	"encoding/hex"
 	"time"
 
+	"github.com/confab-chat/confab/agent/post"
 	"github.com/confab-chat/confab/agent/store"
 	"github.com/confab-chat/confab/namesvc"
 	"github.com/confab-chat/confab/namesvc/key"
@@ -21,8 +22,34 @@ type Self struct {
 	Device     key.Public        `json:"device"`
 	Chain      string            `json:"chain"`
 	Concierge  Office            `json:"concierge"`
+	Hops       string            `json:"hops"`    // how contacts' concierges are reached: direct or two, through the own one
 	Waiting    int               `json:"waiting"` // messages that are not at their concierge yet
 	Backup     Backup            `json:"backup"`
+}
+
+// The names of the ways to contacts' concierges.
+const (
+	DirectHops = "direct"
+	TwoHops    = "two"
+)
+
+// HopsName returns the name of a way.
+func HopsName(h post.Hops) string {
+	if h == post.Two {
+		return TwoHops
+	}
+	return DirectHops
+}
+
+// ParseHops returns the way of a name.
+func ParseHops(name string) (post.Hops, error) {
+	switch name {
+	case DirectHops:
+		return post.Direct, nil
+	case TwoHops:
+		return post.Two, nil
+	}
+	return 0, wire.Errorf(wire.Invalid, "hops are %.40q: they must be direct or two", name)
 }
 
 // Office is a concierge as this agent uses it.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
@@ -15,6 +16,7 @@ import (
 	"time"
 
 	"github.com/confab-chat/confab/agent/keyring"
+	"github.com/confab-chat/confab/agent/post"
 	"github.com/confab-chat/confab/concierge"
 	"github.com/confab-chat/confab/concierge/blob"
 	"github.com/confab-chat/confab/internal/fakechain"
@@ -38,6 +40,7 @@ type world struct {
 	cutting        sync.Mutex
 	people         map[string]*person
 	every          time.Duration // how often devices look after what nothing calls for
+	hops           post.Hops
 }
 
 type node struct {
@@ -115,6 +118,8 @@ type house struct {
 	server *concierge.Server
 	http   *httptest.Server
 	log    *logged
+	// How often it was connected to, and asked to connect to others.
+	conns, tunnels atomic.Int64
 }
 
 func (w *world) house(name namesvc.Handle) *house {
@@ -154,7 +159,17 @@ func (h *house) start() {
 		Logger: slog.New(slog.NewTextHandler(h.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	})
 	h.w.must(err)
-	h.http = httptest.NewUnstartedServer(h.server.Handler())
+	h.http = httptest.NewUnstartedServer(http.HandlerFunc(func(rw http.ResponseWriter, q *http.Request) {
+		if q.URL.Path == "/v1/tunnel" {
+			h.tunnels.Add(1)
+		}
+		h.server.Handler().ServeHTTP(rw, q)
+	}))
+	h.http.Config.ConnState = func(_ net.Conn, s http.ConnState) {
+		if s == http.StateNew {
+			h.conns.Add(1)
+		}
+	}
 	h.http.Listener.Close()
 	for h.http.Listener, err = net.Listen("tcp", h.addr); err != nil; h.http.Listener, err = net.Listen("tcp", h.addr) {
 		if h.w.Context().Err() != nil {
@@ -232,7 +247,7 @@ func (p *person) start(k key.Device, home string) *device {
 	}
 	logger := slog.New(slog.NewTextHandler(testLog{w.TB, p.name + "/" + k.Public().String()[:4]}, &slog.HandlerOptions{Level: level}))
 	a, err := Open(w.Context(), Options{
-		Home: home, Documents: p.documents, Client: w.client(), Account: p.actor.ID, Keys: keyring.Keys{Device: k, Vault: p.vault}, Logger: logger, Every: w.every,
+		Home: home, Documents: p.documents, Client: w.client(), Account: p.actor.ID, Keys: keyring.Keys{Device: k, Vault: p.vault}, Logger: logger, Every: w.every, Hops: w.hops,
 		Now: func() time.Time { return w.Now().Add(time.Duration(d.skew.Load())) },
 	})
 	w.must(err)

@@ -84,9 +84,9 @@ func TestSpec_ListsAllMethodsAsTheyAre(t *testing.T) {
 func TestSpec_ListsAllFieldsOfShapes(t *testing.T) {
 	spec := cells(t)
 	for name, v := range map[string]any{
-		"self": chat.Self{}, "office": chat.Office{}, "contact": chat.Contact{}, "safety": chat.Safety{}, "message": chat.Message{},
+		"self": chat.Self{}, "office": chat.Office{}, "backup": chat.Backup{}, "contact": chat.Contact{}, "safety": chat.Safety{}, "message": chat.Message{},
 		"reaction": chat.Reaction{}, "file": chat.File{}, "page": chat.Page{}, "device": chat.Device{}, "notice": chat.Notice{},
-		"invitation": chat.Invitation{}, "request": chat.LinkRequest{}, "backup": chat.Backup{}, "card": Card{}, "unsent": chat.Unsent{},
+		"invitation": chat.Invitation{}, "request": chat.LinkRequest{}, "card": Card{}, "unsent": chat.Unsent{},
 	} {
 		row := spec[name]
 		if row == nil {

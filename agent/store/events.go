@@ -198,13 +198,53 @@ func (tx *Tx) Next(id message.ConversationID, a message.Author) (message.Place, 
 }
 
 // Gaps returns what is missing in a conversation before events that are here, at
-// most what fits one request; lost returns what was given up.
+// most what fits one request; lost returns what was given up and is not deleted.
 func (tx *Tx) Gaps(id message.ConversationID) (gaps, lost []message.Range, err error) {
 	err = tx.eachChain(id, func(a message.Author, c *message.Chain) {
 		gaps = append(gaps, ranges(a, c.Gaps())...)
 		lost = append(lost, ranges(a, c.Lost())...)
 	})
-	return gaps[:min(len(gaps), message.MaxRanges)], lost, err
+	if err != nil {
+		return nil, nil, err
+	}
+	var over []message.Range
+	for _, g := range lost {
+		gone, _, err := tx.Deleted(id, g)
+		if err != nil {
+			return nil, nil, err
+		}
+		if !gone {
+			over = append(over, g)
+		}
+	}
+	return gaps[:min(len(gaps), message.MaxRanges)], over, nil
+}
+
+// Deleted reports whether the events of a gap, one of those that Gaps returns,
+// were deleted, as far as can be told from what came after them. surely says that
+// their author says so of the last one by its id, and of as many as are missing;
+// perhaps says that he does of something that is not here, which the gap may be,
+// together with what was said about it. Whoever asks for them gets nothing.
+func (tx *Tx) Deleted(id message.ConversationID, g message.Range) (surely, perhaps bool, err error) {
+	conv, err := tx.conversation(id)
+	if err != nil {
+		return false, false, err
+	}
+	author, err := tx.author(g.Author)
+	if err != nil {
+		return false, false, err
+	}
+	next, found, err := tx.stored(conv, author, g.To+1)
+	if err != nil || !found {
+		return false, false, err
+	}
+	var all, last int64
+	_, err = tx.row(`SELECT count(DISTINCT d.about), count(*) FILTER (WHERE d.about = ?) FROM events d JOIN authors a ON a.id = d.author
+		WHERE d.conversation = ? AND d.kind = ? AND a.account = ? AND NOT EXISTS (SELECT 1 FROM events e WHERE e.name = d.about)`,
+		[]any{next.Prev[:], conv, int(message.KindDelete), g.Author.Account[:]}, func(st *sqlite3.Stmt) {
+			all, last = st.ColumnInt64(0), st.ColumnInt64(1)
+		})
+	return last > 0 && uint64(all) > g.To-g.From, all > 0, err
 }
 
 // ranges cuts spans into pieces that one request may ask for. Of a span so long

@@ -84,12 +84,17 @@ promised to send is sent the next time.
 
 With --background it leaves the terminal when it is ready; its log is then in
 agent.log of its folder. With --http programs on this machine may use it over
-HTTP, with the token in api.token of that folder.`,
-		Examples: []string{"confab agent run", "confab agent run --background", "confab agent run --http 127.0.0.1:7790"},
+HTTP, with the token in api.token of that folder.
+
+With --hops direct your contacts' concierges see this machine's network
+address; with --hops two they see your own concierge's instead, which then sees
+which concierges your contacts use. If it does not answer, nobody is reached.`,
+		Examples: []string{"confab agent run", "confab agent run --background", "confab agent run --hops two", "confab agent run --http 127.0.0.1:7790"},
 		Flags: changeFlags(
 			command.Bool("background", "leave the terminal once it runs"),
 			&cli.StringFlag{Name: "http", Usage: "answer over HTTP too, at `HOST:PORT` of loopback; port 0 is any that is free"},
 			&cli.StringSliceFlag{Name: "origin", Usage: "with --http: let in web pages of this `ORIGIN`, such as https://app.example; repeat for more"},
+			&cli.StringFlag{Name: "hops", Value: chat.DirectHops, Usage: "reach contacts' concierges this `WAY`: direct, or two, through your own concierge"},
 			&cli.StringFlag{Name: "log", Value: "info", Usage: "log at this `LEVEL`: debug, info, warn or error"},
 		),
 		Run: e.with(runAgent),
@@ -110,6 +115,9 @@ func (v agentView) write(w io.Writer) {
 	command.Row(w, "account", v.Account.String())
 	command.Row(w, "chain", v.Chain)
 	command.Row(w, "concierge", officeText(v.Concierge))
+	if v.Hops == chat.TwoHops {
+		command.Row(w, "hops", "two: contacts' concierges are reached through yours")
+	}
 	if v.Waiting > 0 {
 		command.Row(w, "waiting", fmt.Sprintf("%s not at their concierge yet", count(v.Waiting, "message")))
 	}
@@ -148,6 +156,10 @@ func runAgent(c *call) error {
 	if err != nil {
 		return err
 	}
+	hops, err := c.hops()
+	if err != nil {
+		return err
+	}
 	if c.IsSet("origin") && !c.IsSet("http") {
 		return c.Usagef("--origin goes with --http")
 	}
@@ -169,7 +181,7 @@ func runAgent(c *call) error {
 	if c.Bool("background") {
 		return c.runBehind(a, passphrase, home)
 	}
-	return c.runHere(a, home, slog.New(slog.NewTextHandler(c.Stderr, &slog.HandlerOptions{Level: level})))
+	return c.runHere(a, home, hops, slog.New(slog.NewTextHandler(c.Stderr, &slog.HandlerOptions{Level: level})))
 }
 
 func (c *call) logLevel() (slog.Level, error) {
@@ -182,11 +194,20 @@ func (c *call) logLevel() (slog.Level, error) {
 	return level, c.Usagef("--log is %q: it must be debug, info, warn or error", text)
 }
 
+// hops returns how contacts' concierges are to be reached.
+func (c *call) hops() (post.Hops, error) {
+	h, err := chat.ParseHops(c.String("hops"))
+	if err != nil {
+		return 0, c.Usagef("--%v", err)
+	}
+	return h, nil
+}
+
 // runHere runs the agent in this process until it is stopped.
-func (c *call) runHere(a *acting, home string, logger *slog.Logger) (err error) {
+func (c *call) runHere(a *acting, home string, hops post.Hops, logger *slog.Logger) (err error) {
 	ctx, cancel := context.WithCancel(c.Ctx())
 	defer cancel()
-	agent, err := c.openAgent(a, home, logger)
+	agent, err := c.openAgent(a, home, hops, logger)
 	if err != nil {
 		return notYet(err, a.account)
 	}
@@ -221,14 +242,14 @@ const settling = 5 * time.Second
 
 // openAgent opens the account's conversations, and waits for an agent that is
 // about to end.
-func (c *call) openAgent(a *acting, home string, logger *slog.Logger) (*chat.Agent, error) {
+func (c *call) openAgent(a *acting, home string, hops post.Hops, logger *slog.Logger) (*chat.Agent, error) {
 	documents, err := c.profiles(a.account.ID)
 	if err != nil {
 		return nil, err
 	}
 	for until := time.Now().Add(settling); ; {
 		agent, err := chat.Open(c.Ctx(), chat.Options{
-			Home: home, Documents: documents, Client: a.names.Client, Account: a.account.ID, Keys: a.keys, Hops: post.Direct, Logger: logger, Now: c.now, Rand: c.rand,
+			Home: home, Documents: documents, Client: a.names.Client, Account: a.account.ID, Keys: a.keys, Hops: hops, Logger: logger, Now: c.now, Rand: c.rand,
 		})
 		if wire.CodeOf(err) != wire.Unavailable || !time.Now().Before(until) {
 			return agent, err
@@ -244,8 +265,13 @@ func waitFlag(what string) cli.Flag {
 	return &cli.DurationFlag{Name: "wait", DefaultText: "not at all", Usage: "wait " + what + ", at most this `TIME`, such as 30s or 1h"}
 }
 
+// lookAgain is how often whoever waits looks again though nothing was said to have
+// happened: not all that changes is told, and what is may be dropped.
+const lookAgain = time.Second
+
 // waitFor tries something until it is done: once and, with --wait, again each
-// time that something happens. late says in words what did not happen.
+// time that something happens, and each second. late says in words what did not
+// happen.
 func (c *call) waitFor(agent *localapi.Client, late string, done func() (bool, error)) error {
 	patience := c.Duration("wait")
 	if patience < 0 {
@@ -264,7 +290,26 @@ func (c *call) waitFor(agent *localapi.Client, late string, done func() (bool, e
 	if ok, err := done(); ok {
 		return err
 	}
-	for _, err := range notices {
+	news := make(chan error)
+	go func() {
+		for _, err := range notices {
+			select {
+			case news <- err:
+			case <-ctx.Done():
+				return // which ends the notices too
+			}
+		}
+	}()
+	tick := time.NewTicker(lookAgain)
+	defer tick.Stop()
+	for {
+		var err error
+		select {
+		case err = <-news:
+		case <-tick.C:
+		case <-ctx.Done():
+			err = ctx.Err()
+		}
 		switch {
 		case errors.Is(err, context.DeadlineExceeded):
 			return wire.Errorf(wire.Unavailable, "%s within %v", late, patience)
@@ -275,7 +320,6 @@ func (c *call) waitFor(agent *localapi.Client, late string, done func() (bool, e
 			return err
 		}
 	}
-	return nil
 }
 
 // pollEvery is how often something of another process is looked at.

@@ -76,7 +76,7 @@ func sendMessage(c *call, agent *localapi.Client) error {
 
 // untilSent waits until a message is at the other's concierge.
 func (c *call) untilSent(agent *localapi.Client, m chat.Message) (chat.Message, error) {
-	return m, c.waitFor(agent, "the message has not left yet; it is safe here", func() (bool, error) {
+	err := c.waitFor(agent, "the message has not left yet; it is safe here", func() (bool, error) {
 		now, err := agent.Message(c.Ctx(), m.ID)
 		if err != nil {
 			return true, err
@@ -87,6 +87,7 @@ func (c *call) untilSent(agent *localapi.Client, m chat.Message) (chat.Message, 
 		}
 		return m.Delivery != chat.Waiting, nil
 	})
+	return m, err
 }
 
 // messageText returns the text to send: that of the line, else that of stdin

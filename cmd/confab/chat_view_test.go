@@ -95,6 +95,7 @@ func TestAgent_VerbsSayWhenNoneRuns(t *testing.T) {
 	w.run("device accept 5f3a").fails(2, "too little of the key")
 	w.run("agent run --origin https://x.example").fails(2, "--origin goes with --http")
 	w.run("agent run --log loud").fails(2, "--log is")
+	w.run("agent run --hops three").fails(2, "direct or two")
 	w.stdin = ""
 	w.run("chat send @bob").fails(2, "there is nothing to send")
 	w.stdin = strings.Repeat("x", message.MaxText+1)

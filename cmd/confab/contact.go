@@ -88,10 +88,11 @@ func contactAccept(e *env) command.Verb {
 		Examples: []string{"confab contact accept @alice", "confab contact accept --wait 1h @alice"},
 		Flags:    []cli.Flag{waitFlag("for the request")},
 	}, func(c *call, agent *localapi.Client, who string) (out chat.Contact, err error) {
-		return out, c.waitFor(agent, "no request of "+shownLine(who)+" came", func() (bool, error) {
+		err = c.waitFor(agent, "no request of "+shownLine(who)+" came", func() (_ bool, err error) {
 			out, err = agent.AcceptContact(c.Ctx(), who)
 			return wire.CodeOf(err) != wire.NotFound, err
 		})
+		return out, err
 	})
 }
 

@@ -33,6 +33,9 @@ have seen that both show the same key.`,
 			if err != nil {
 				return err
 			}
+			if err := c.canAdd(); err != nil {
+				return err
+			}
 			i, err := agent.Link(c.Ctx())
 			if err != nil {
 				return err
@@ -51,13 +54,24 @@ have seen that both show the same key.`,
 	}
 }
 
+// canAdd refuses to begin what this machine could not end: adding a device takes a
+// root key.
+func (c *call) canAdd() error {
+	a, err := c.localAccount()
+	if err == nil && a.Root == (key.Public{}) {
+		err = wire.Errorf(wire.Unauthorized, "this machine keeps no root key and can add no device: make the code on one that does, or use your recovery phrase on the new machine: confab account restore, then confab handle devices --join")
+	}
+	return err
+}
+
 func deviceAccept(e *env) command.Verb {
 	return command.Verb{
 		Name: "accept", Args: "KEY", Short: "add a new device that asks",
 		Long: `Adds the device that asks with the code of confab device link and whose key
 begins with KEY: read it off the new device itself. The root key kept here
 signs. From the next block on it reads and writes for you, and your other
-devices tell it what was said before.`,
+devices tell it what was said before. It gets no root key: what adds and
+removes devices is kept here, and in your recovery phrase.`,
 		Examples: []string{"confab device accept 5f3a9c12", "confab device accept --wait 10m 5f3a9c12"},
 		Flags:    agentFlags(waitFlag("for it to ask")),
 		Run:      e.asking(acceptDevice),
@@ -96,6 +110,7 @@ func acceptDevice(c *call, agent *localapi.Client) error {
 	if err != nil {
 		return err
 	}
+	c.Say("the new device keeps no root key; if this machine is lost, only your recovery phrase removes it and adds others")
 	return printDevices(c, agent)
 }
 
