@@ -74,11 +74,12 @@ func (p *Post) Find(ctx context.Context, who message.Party, maxAge time.Duration
 	return w.of(who)
 }
 
-func or(d, otherwise time.Duration) time.Duration {
-	if d <= 0 {
+func or[T comparable](v, otherwise T) T {
+	var zero T
+	if v == zero {
 		return otherwise
 	}
-	return d
+	return v
 }
 
 // of returns the office, if the account is still that party.
