@@ -157,8 +157,8 @@ func (s *Server) doMedia(ctx context.Context, c *session, r request) (any, error
 		}
 		return struct{}{}, s.media.Release(b.ID, blob.Owner(c.owner))
 	default: // opPins
-		p, _, err := readPins(ctx, s.store, c.owner)
-		if err != nil && !errors.Is(err, stream.ErrNotFound) {
+		p, err := s.present(ctx, c.owner)
+		if err != nil {
 			return nil, err
 		}
 		out := Pins{MediaLimit: s.limits.MediaBytes, VaultLimit: s.limits.VaultMediaBytes}

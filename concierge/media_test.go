@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
@@ -608,4 +609,53 @@ func FuzzTicket(f *testing.F) {
 			t.Errorf("%x was taken", b)
 		}
 	})
+}
+
+// A disk that was restored without a file: its readers are told that it is gone, its
+// owner that it is to be uploaded, and after a day it takes no room any more.
+func TestMedia_AFileThatARestoreLostIsGone(t *testing.T) {
+	d := newDepot(t, cheap())
+	alice := d.connect(d.alice)
+	stays, gone := random(100), random(5000)
+	_, err := d.keep(alice, stays)
+	d.must(err)
+	id, err := d.keep(alice, gone, func(u *Upload) { u.Keep = true })
+	d.must(err)
+	lose := func() {
+		d.must(filepath.WalkDir(d.dir, func(path string, e fs.DirEntry, err error) error {
+			if err == nil && strings.HasPrefix(e.Name(), id.String()) {
+				err = os.Remove(path)
+			}
+			return err
+		}))
+	}
+	lose()
+	if _, err := d.read(alice, id); wire.CodeOf(err) != wire.NotFound {
+		t.Errorf("to a reader: %v", err)
+	}
+	begun := func() (begun uint64, there bool) {
+		for _, p := range d.pins(alice).List {
+			if p.ID == id {
+				return p.Begun, true
+			}
+		}
+		return 0, false
+	}
+	if at, there := begun(); at == 0 || !there {
+		t.Error("it is listed as here")
+	}
+	if len(d.pins(alice).List) != 2 {
+		t.Error("the other one is not listed")
+	}
+	_, err = d.keep(alice, gone, func(u *Upload) { u.Keep = true })
+	d.must(err)
+	if at, there := begun(); at != 0 || !there {
+		t.Error("it was uploaded again and is not listed as here")
+	}
+	lose()
+	begun()
+	d.later(25 * time.Hour)
+	if _, there := begun(); there {
+		t.Error("it takes room for ever")
+	}
 }

@@ -55,8 +55,8 @@ const extrasTemplate = `
 [media]
 # Files that people send, sealed: whether they are kept here, and where; empty: in
 # the folder "media" beside this file. Processes that share a Redis need a folder
-# that they share too, with locks (NFS has them since version 4). backup does not
-# copy it: files never change, so any program that copies folders will do.
+# that they share too, with locks (NFS has them since version 4). backup copies it
+# too, unless it is told not to.
 on = %t
 folder = %q
 # Bytes of the disk that files leave free: when there is less, none are taken.
@@ -121,13 +121,18 @@ func (h *Host) openMedia() (*blob.Store, error) {
 	if !m.On {
 		return nil, nil
 	}
-	if m.Folder == "" {
-		if h.config.Store.Redis != "" {
-			h.logger.Warn("files are kept in this process's own folder: others that share the Redis do not have them", "do", "set media.folder to one that all share")
-		}
-		m.Folder = filepath.Join(h.home, mediaDir)
+	if m.Folder == "" && h.config.Store.Redis != "" {
+		h.logger.Warn("files are kept in this process's own folder: others that share the Redis do not have them", "do", "set media.folder to one that all share")
 	}
-	return blob.Open(m.Folder, m.KeepFree)
+	return blob.Open(h.config.mediaFolder(h.home), m.KeepFree)
+}
+
+// mediaFolder returns where the concierge of a folder keeps files.
+func (c Config) mediaFolder(home string) string {
+	if c.Media.Folder != "" {
+		return c.Media.Folder
+	}
+	return filepath.Join(home, mediaDir)
 }
 
 // sources returns whom the gateway asks; nil if there is none.
