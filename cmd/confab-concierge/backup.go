@@ -14,11 +14,11 @@ func backupVerb() command.Verb {
 	return command.Verb{
 		Name:  "backup",
 		Short: "copy a concierge's folder, also while it runs",
-		Long: `Copies configuration, messages of one moment and files into a new folder on the
-same file system. All of it is ciphertext. Files never change and get a second
-name there, which takes no room; from another file system they are copied.
-Uploads that are not whole are left out. With --no-files copy the folder of
-files yourself, after the backup: its owners are told of what is missing.
+		Long: `Copies configuration, messages of one moment and files into a new folder on
+the same file system. Messages and files are ciphertext. Files never change
+and get a second name there, which takes no room; from another file system
+they are copied. Uploads that are not whole are left out. With --no-files,
+copy the folder of files yourself, after the backup.
 
 With --keys the server key is in it too: whoever has that can pose as this
 concierge. Keep such a backup encrypted.`,
@@ -69,8 +69,8 @@ func restoreVerb() command.Verb {
 		Short: "make a concierge's folder of a backup",
 		Long: `Copies a backup into the folder. What was fetched since the backup is offered
 again, which devices notice; what came since is lost. Key packages of the
-backup are not given out any more: devices upload new ones. Files are checked;
-what is damaged or not there is told to its owner as gone.
+backup are not given out any more: devices upload new ones. Files are
+checked; owners of those that are damaged or not there are told so.
 
 Without a key in the backup, put server.key into the folder, or make a new
 one with init elsewhere and change the entry.`,
