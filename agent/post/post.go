@@ -74,6 +74,8 @@ type Post struct {
 	room   chan struct{} // closed when a connection is let go of
 	lines  map[lineKey]*line
 	known  map[namesvc.AccountID]whereabouts
+
+	searches map[namesvc.AccountID]*search // under way
 }
 
 // New returns a Post; it connects when it is used. Close ends it.
@@ -82,6 +84,7 @@ func New(o Options) *Post {
 		names: o.Names, self: o.Self, home: or(o.Home, o.Self.Account), hops: o.Hops, logger: o.Logger, now: o.Now, rand: o.Rand,
 		times: defaultTimes(), working: make(chan struct{}, 1), woken: make(chan struct{}), room: make(chan struct{}),
 		lines: map[lineKey]*line{}, known: map[namesvc.AccountID]whereabouts{},
+		searches: map[namesvc.AccountID]*search{},
 	}
 	if p.logger == nil {
 		p.logger = slog.New(slog.DiscardHandler)
