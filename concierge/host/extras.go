@@ -19,6 +19,7 @@ type Media struct {
 	FileBytes    uint64   `toml:"file_bytes"`
 	AccountBytes uint64   `toml:"account_bytes"`
 	TTL          Duration `toml:"ttl"`
+	Rate         uint64   `toml:"bytes_per_second"`
 }
 
 // Vault says how large the backup of an account's history may be.
@@ -42,9 +43,13 @@ type Gateway struct {
 // photograph.
 const keepFree = 1 << 30
 
+// leastRate is the fewest bytes in a second of files for a network: less than a few
+// connections' worth, of 8 KiB each, would have all of them cut for being slow.
+const leastRate = 256 << 10
+
 // defaultExtras sets what a concierge does beside queues.
 func (c *Config) defaultExtras(l concierge.Limits) {
-	c.Media = Media{On: true, KeepFree: keepFree, FileBytes: l.MediaBlob, AccountBytes: l.MediaBytes, TTL: Duration(l.MediaTTL)}
+	c.Media = Media{On: true, KeepFree: keepFree, FileBytes: l.MediaBlob, AccountBytes: l.MediaBytes, TTL: Duration(l.MediaTTL), Rate: l.MediaRate}
 	c.Vault = Vault{Bytes: l.VaultBytes, FileBytes: l.VaultMediaBytes}
 	c.Proxy = Proxy{Tunnels: l.Tunnels, BytesPerSecond: l.TunnelRate}
 	c.Gateway = Gateway{On: true}
@@ -66,6 +71,9 @@ keep_free = %d
 file_bytes = %d
 account_bytes = %d
 ttl = %q
+# How many bytes in a second one network (24 bits of an IPv4 address, 48 of an IPv6
+# one) may fetch, and upload, all its connections together.
+bytes_per_second = %d
 
 [vault]
 # The backup of an account's history, sealed, which does not expire: its entries,
@@ -88,7 +96,7 @@ on = %t
 `
 
 func (c Config) encodeExtras(b []byte) []byte {
-	return fmt.Appendf(b, extrasTemplate, c.Media.On, c.Media.Folder, c.Media.KeepFree, c.Media.FileBytes, c.Media.AccountBytes, time.Duration(c.Media.TTL).String(),
+	return fmt.Appendf(b, extrasTemplate, c.Media.On, c.Media.Folder, c.Media.KeepFree, c.Media.FileBytes, c.Media.AccountBytes, time.Duration(c.Media.TTL).String(), c.Media.Rate,
 		c.Vault.Bytes, c.Vault.FileBytes, c.Proxy.Tunnels, c.Proxy.BytesPerSecond, c.Gateway.On)
 }
 
@@ -98,6 +106,8 @@ func (c Config) checkExtras() error {
 		return wire.Errorf(wire.Invalid, "media.file_bytes must be from 1 to %d, and account_bytes at least as much; to keep no files, set on = false", uint64(chunk.MaxLength))
 	case time.Duration(m.TTL) < time.Hour:
 		return wire.Errorf(wire.Invalid, "media.ttl is %v: it must be 1h or more", time.Duration(m.TTL))
+	case m.Rate < leastRate:
+		return wire.Errorf(wire.Invalid, "media.bytes_per_second is %d: it must be %d or more", m.Rate, leastRate)
 	case c.Vault.Bytes == 0 || c.Vault.FileBytes == 0:
 		return wire.Errorf(wire.Invalid, "vault.bytes and vault.file_bytes must be above 0")
 	case c.Proxy.Tunnels == 0 || c.Proxy.Tunnels < -1 || c.Proxy.BytesPerSecond == 0:
@@ -110,6 +120,7 @@ func (c Config) checkExtras() error {
 func (c Config) limits() concierge.Limits {
 	l := c.Limits.limits()
 	l.MediaBlob, l.MediaBytes, l.MediaTTL = c.Media.FileBytes, c.Media.AccountBytes, time.Duration(c.Media.TTL)
+	l.MediaRate = c.Media.Rate
 	l.VaultBytes, l.VaultMediaBytes = c.Vault.Bytes, c.Vault.FileBytes
 	l.Tunnels, l.TunnelRate = c.Proxy.Tunnels, c.Proxy.BytesPerSecond
 	return l
