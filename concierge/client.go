@@ -56,10 +56,7 @@ func dial(ctx context.Context, base string, want Service, id *Identity, by diale
 	f, err := frame.Dial(ctx, a)
 	if err != nil {
 		conn.Close()
-		if ctx.Err() != nil {
-			err = ctx.Err()
-		}
-		return nil, err
+		return nil, cut(ctx, "connect to concierge "+base, err)
 	}
 	c := &Client{Client: f, asking: a, service: want, way: w}
 	c.plain = sync.OnceValue(c.newHTTP)
@@ -92,19 +89,34 @@ func (w *way) connect(ctx context.Context, path string, want Service) (*socket, 
 		if resp != nil {
 			return nil, wire.Errorf(wire.Unavailable, "connect to concierge %.200s: it answers %s", base, resp.Status)
 		}
-		return nil, wire.Errorf(wire.Unavailable, "connect to concierge %.200s: %w", base, err)
+		return nil, wire.Errorf(kindOf(err), "connect to concierge %.200s: %w", base, err)
 	}
 	conn := newSocket(ws, true, new(sync.Pool))
 	stop := context.AfterFunc(ctx, func() { conn.Close() })
 	defer stop()
 	if err := w.prove(conn, want); err != nil {
 		conn.Close()
-		if ctx.Err() != nil {
-			err = ctx.Err()
-		}
-		return nil, err
+		return nil, cut(ctx, "connect to concierge "+base, err)
 	}
 	return conn, nil
+}
+
+// kindOf returns the kind of an error on the way to a server: that of a tunnel or of
+// an address that is not dialled stays, and all others say that it is not reached.
+func kindOf(err error) wire.Code {
+	if code := wire.CodeOf(err); code != wire.Internal {
+		return code
+	}
+	return wire.Unavailable
+}
+
+// cut returns err, or if ctx has ended, which may have caused it, an error that says
+// so and in what.
+func cut(ctx context.Context, what string, err error) error {
+	if ctx.Err() == nil {
+		return err
+	}
+	return wire.Errorf(wire.Unavailable, "%.220s: stopped before it was done (%w)", what, context.Cause(ctx))
 }
 
 // prove does the handshake on a connection.

@@ -48,10 +48,7 @@ func (c *Client) Proxy(ctx context.Context, to namesvc.AccountID, address string
 	}
 	if err != nil {
 		conn.Close()
-		if ctx.Err() != nil {
-			err = ctx.Err()
-		}
-		return nil, err
+		return nil, cut(ctx, "open a tunnel to "+address, err)
 	}
 	return &tunnelEnd{socket: conn}, nil
 }

@@ -52,6 +52,26 @@ const (
 	opVaultTrim   op = 37
 )
 
+// String says what is done, for errors: ask concierge to ….
+func (o op) String() string {
+	for _, named := range []struct {
+		op   op
+		name string
+	}{
+		{opQueues, "list what it keeps"}, {opCreate, "make a queue"}, {opDelete, "delete a queue"},
+		{opUpload, "keep key packages"}, {opCount, "count key packages"}, {opFetch, "give a key package"}, {opKnock, "take a knock"},
+		{opDescribe, "describe itself"}, {opForward, "forward"}, {opForwarding, "say how forwarding stands"},
+		{opTokens, "sign tokens"}, {opIssuer, "show its token key"},
+		{opPut, "make room for a file"}, {opUnpin, "let go of a file"}, {opPins, "list files"},
+		{opVault, "show the vault"}, {opVaultAppend, "add to the vault"}, {opVaultTrim, "trim the vault"},
+	} {
+		if named.op == o {
+			return named.name
+		}
+	}
+	return fmt.Sprintf("do operation %d", uint64(o))
+}
+
 type request struct {
 	_      struct{} `cbor:",toarray"`
 	Number uint64
@@ -208,24 +228,24 @@ func (c *asking) ask(ctx context.Context, gone <-chan struct{}, o op, body, into
 		return wire.Errorf(wire.Invalid, "request has %d bytes: at most %d are allowed", len(b), frame.MaxRequest)
 	}
 	if err := c.WriteFrames([][]byte{b}); err != nil {
-		return wire.Errorf(wire.Unavailable, "ask concierge: %w", err)
+		return wire.Errorf(wire.Unavailable, "ask concierge to %v: %w", o, err)
 	}
 	select {
 	case a := <-heard:
 		if a.Code != 0 {
-			return wire.Errorf(a.Code, "concierge: %.512s", a.Text)
+			return wire.Errorf(a.Code, "ask concierge to %v: %.512s", o, a.Text)
 		}
 		if into == nil {
 			return nil
 		}
 		if err := wire.Decode(a.Body, into, frame.MaxFrame); err != nil {
-			return fmt.Errorf("answer of concierge: %w", err)
+			return fmt.Errorf("ask concierge to %v: answer: %w", o, err)
 		}
 		return nil
 	case <-gone:
-		return wire.Errorf(wire.Unavailable, "ask concierge: the connection has ended before the answer came: it may have been done")
+		return wire.Errorf(wire.Unavailable, "ask concierge to %v: the connection has ended before the answer came: it may have been done", o)
 	case <-ctx.Done():
-		return ctx.Err()
+		return wire.Errorf(wire.Unavailable, "ask concierge to %v: stopped before the answer came (%w): it may have been done", o, context.Cause(ctx))
 	}
 }
 
@@ -266,7 +286,7 @@ func (s *Server) tell(err error) (wire.Code, string) {
 // decodeBody parses the body of a request.
 func decodeBody[T any](r request) (v T, err error) {
 	if err := wire.Decode(r.Body, &v, frame.MaxRequest); err != nil {
-		return v, wire.Errorf(wire.Invalid, "operation %d: %w", r.Op, err)
+		return v, wire.Errorf(wire.Invalid, "operation %d: %w", uint64(r.Op), err)
 	}
 	return v, nil
 }

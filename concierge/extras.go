@@ -14,6 +14,8 @@ type extras struct {
 	media     *blob.Store
 	tickets   ticketer
 	reads     *buckets // of each network: files
+	incoming  *buckets // of each network: bytes of files, a second
+	outgoing  *buckets
 	gateway   *gateway
 	questions *buckets // of each network: what the gateway is asked
 	local     bool
@@ -26,6 +28,8 @@ type extras struct {
 func newExtras(o Options) (x extras, err error) {
 	x.media, x.local = o.Media, o.Local
 	x.reads, x.questions = newBuckets(readRate, readBurst), newBuckets(gatewayRate, gatewayBurst)
+	rate := float64(o.Limits.MediaRate) // filled in by New
+	x.incoming, x.outgoing = newBuckets(rate, mediaBurst*rate), newBuckets(rate, mediaBurst*rate)
 	x.tunnels.of = map[key.Public]int{}
 	if len(o.Sources) > 0 {
 		x.gateway = newGateway(o.Sources, o.Now)

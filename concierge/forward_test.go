@@ -657,3 +657,38 @@ func TestReach_GoesNowherePrivate(t *testing.T) {
 		}
 	}
 }
+
+func TestReachOf_IsWhereTheOwnConciergeIs(t *testing.T) {
+	for want, all := range map[Reach][][]string{
+		ReachPublic:  {nil, {""}, {"https://harbor.example"}, {"https://1.1.1.1"}, {"https://169.254.1.1"}, {"https://[fe80::1]"}, {"://"}, {"https://localhost.example"}},
+		ReachPrivate: {{"https://10.1.2.3:8443"}, {"https://harbor.example", "https://[fd00::1]"}, {"https://[::ffff:192.168.0.1]"}},
+		ReachAll:     {{"http://127.0.0.1:7781"}, {"https://[::1]"}, {"https://localhost:1"}, {"https://10.0.0.1", "https://127.1.1.1"}},
+	} {
+		for _, urls := range all {
+			if got := ReachOf(urls); got != want {
+				t.Errorf("%q: %d instead of %d", urls, got, want)
+			}
+		}
+	}
+}
+
+// In a private network its addresses are reached, and still not this machine's own
+// or those that clouds keep their secrets at.
+func TestReach_GoesNoFurtherThanItSays(t *testing.T) {
+	for at, least := range map[string]Reach{
+		"127.0.0.1:1": ReachAll, "[::1]:1": ReachAll, "localhost:1": ReachAll, "169.254.169.254:80": ReachAll, "0.0.0.0:1": ReachAll,
+		"[fe80::1]:1": ReachAll, "224.0.0.1:1": ReachAll, "10.255.255.1:1": ReachPrivate, "[fd00::1]:1": ReachPrivate,
+	} {
+		for _, r := range []Reach{ReachPublic, ReachPrivate, ReachAll} {
+			ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+			conn, err := r.Dialer().by(ctx, "tcp", at)
+			cancel()
+			if err == nil {
+				conn.Close()
+			}
+			if refused := errors.Is(err, errReach); refused != (r < least) {
+				t.Errorf("%s from reach %d: %v", at, r, err)
+			}
+		}
+	}
+}

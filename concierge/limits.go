@@ -65,6 +65,9 @@ type Limits struct {
 	// that expire, at the latest after MediaTTL.
 	MediaBlob, MediaBytes uint64
 	MediaTTL              time.Duration
+	// MediaRate is the bytes in a second of files that one network may fetch, and
+	// that it may upload: one reader does not take the whole line.
+	MediaRate uint64
 	// VaultBytes bounds the entries of an account's vault, VaultMediaBytes the
 	// files that belong to it; neither expires.
 	VaultBytes, VaultMediaBytes uint64
@@ -94,7 +97,7 @@ func DefaultLimits() Limits {
 	return Limits{
 		QueueEntries: 10_000, QueueBytes: 16 << 20, QueueTTL: 30 * 24 * time.Hour, AccountBytes: 1 << 30,
 		QueueRate: 20, QueueBurst: 400, Rate: 200, Burst: 4000,
-		MediaBlob: 100 << 20, MediaBytes: 2 << 30, MediaTTL: 30 * 24 * time.Hour, VaultBytes: 64 << 20, VaultMediaBytes: 1 << 30,
+		MediaBlob: 100 << 20, MediaBytes: 2 << 30, MediaTTL: 30 * 24 * time.Hour, MediaRate: 16 << 20, VaultBytes: 64 << 20, VaultMediaBytes: 1 << 30,
 		Tunnels: 8, TunnelRate: 512 << 10,
 		Connections: 20_000, PrefixConnections: 256,
 		WorkBits: 11, WorkKiB: 1024, // about a second of one core; half a millisecond to check
@@ -118,7 +121,7 @@ func (l Limits) filled() Limits {
 		QueueTTL: or(l.QueueTTL, d.QueueTTL), AccountBytes: or(l.AccountBytes, d.AccountBytes),
 		QueueRate: or(l.QueueRate, d.QueueRate), QueueBurst: or(l.QueueBurst, d.QueueBurst),
 		Rate: or(l.Rate, d.Rate), Burst: or(l.Burst, d.Burst),
-		MediaBlob: min(or(l.MediaBlob, d.MediaBlob), chunk.MaxLength), MediaBytes: or(l.MediaBytes, d.MediaBytes), MediaTTL: or(l.MediaTTL, d.MediaTTL),
+		MediaBlob: min(or(l.MediaBlob, d.MediaBlob), chunk.MaxLength), MediaBytes: or(l.MediaBytes, d.MediaBytes), MediaTTL: or(l.MediaTTL, d.MediaTTL), MediaRate: or(l.MediaRate, d.MediaRate),
 		VaultBytes: or(l.VaultBytes, d.VaultBytes), VaultMediaBytes: or(l.VaultMediaBytes, d.VaultMediaBytes),
 		Tunnels: or(l.Tunnels, d.Tunnels), TunnelRate: or(l.TunnelRate, d.TunnelRate),
 		Connections: or(l.Connections, d.Connections), PrefixConnections: or(l.PrefixConnections, d.PrefixConnections),

@@ -34,6 +34,9 @@ const (
 	// at once, and then as fast as people look at pictures.
 	readRate  = 20
 	readBurst = 500
+	// mediaBurst is how many seconds' worth of the rate of files may come at once: a
+	// picture is there without any waiting.
+	mediaBurst = 4
 	// sweepPause is between looks at one shard after the other: all of them take
 	// about ten minutes.
 	sweepPause = 2 * time.Second
@@ -157,8 +160,8 @@ func (s *Server) doMedia(ctx context.Context, c *session, r request) (any, error
 		}
 		return struct{}{}, s.media.Release(b.ID, blob.Owner(c.owner))
 	default: // opPins
-		p, _, err := readPins(ctx, s.store, c.owner)
-		if err != nil && !errors.Is(err, stream.ErrNotFound) {
+		p, err := s.present(ctx, c.owner)
+		if err != nil {
 			return nil, err
 		}
 		out := Pins{MediaLimit: s.limits.MediaBytes, VaultLimit: s.limits.VaultMediaBytes}
@@ -275,7 +278,8 @@ func (s *Server) receive(w http.ResponseWriter, r *http.Request) (at, size uint6
 	}
 	http.NewResponseController(w).SetReadDeadline(time.Now().Add(slowest(int64(t.Size))))
 	body := http.MaxBytesReader(w, r.Body, int64(t.Size)+1) // one more shows a lie
-	if at, err = s.media.Receive(id, blob.Owner(t.Owner), t.Size, offset, body); err != nil {
+	slowed := s.incoming.pace(r.Context(), keyOf(remoteHost(r)), body)
+	if at, err = s.media.Receive(id, blob.Owner(t.Owner), t.Size, offset, slowed); err != nil {
 		if code := wire.CodeOf(err); code == wire.Invalid || code == wire.Exhausted {
 			err = errors.Join(err, s.withdraw(t))
 		}
@@ -367,7 +371,7 @@ func (s *Server) read(w http.ResponseWriter, r *http.Request, part func(*blob.Bl
 	h.Set("X-Content-Type-Options", "nosniff")
 	allow(w, content.Size())
 	s.figures.downloads.Inc()
-	http.ServeContent(w, r, "", time.Time{}, content)
+	http.ServeContent(w, r, "", time.Time{}, pacedSeeker{s.outgoing.pace(r.Context(), keyOf(remoteHost(r)), content), content})
 	return nil
 }
 

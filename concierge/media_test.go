@@ -12,11 +12,14 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/iotest"
+	"testing/synctest"
 	"time"
 
 	"github.com/confab-chat/confab/concierge/blob"
@@ -606,6 +609,115 @@ func FuzzTicket(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if _, err := t1.check(b, time.Unix(1, 0)); err == nil && !bytes.Equal(b, good) {
 			t.Errorf("%x was taken", b)
+		}
+	})
+}
+
+// A disk that was restored without a file: its readers are told that it is gone, its
+// owner that it is to be uploaded, and after a day it takes no room any more.
+func TestMedia_AFileThatARestoreLostIsGone(t *testing.T) {
+	d := newDepot(t, cheap())
+	alice := d.connect(d.alice)
+	stays, gone := random(100), random(5000)
+	_, err := d.keep(alice, stays)
+	d.must(err)
+	id, err := d.keep(alice, gone, func(u *Upload) { u.Keep = true })
+	d.must(err)
+	lose := func() {
+		d.must(filepath.WalkDir(d.dir, func(path string, e fs.DirEntry, err error) error {
+			if err == nil && strings.HasPrefix(e.Name(), id.String()) {
+				err = os.Remove(path)
+			}
+			return err
+		}))
+	}
+	lose()
+	if _, err := d.read(alice, id); wire.CodeOf(err) != wire.NotFound {
+		t.Errorf("to a reader: %v", err)
+	}
+	begun := func() (begun uint64, there bool) {
+		for _, p := range d.pins(alice).List {
+			if p.ID == id {
+				return p.Begun, true
+			}
+		}
+		return 0, false
+	}
+	if at, there := begun(); at == 0 || !there {
+		t.Error("it is listed as here")
+	}
+	if len(d.pins(alice).List) != 2 {
+		t.Error("the other one is not listed")
+	}
+	_, err = d.keep(alice, gone, func(u *Upload) { u.Keep = true })
+	d.must(err)
+	if at, there := begun(); at != 0 || !there {
+		t.Error("it was uploaded again and is not listed as here")
+	}
+	lose()
+	begun()
+	d.later(25 * time.Hour)
+	if _, there := begun(); there {
+		t.Error("it takes room for ever")
+	}
+}
+
+// The bytes of files have a rate for each network, in both directions, whatever the
+// number of its connections.
+func TestMedia_OneNetworkDoesNotTakeTheWholeLine(t *testing.T) {
+	d := newDepot(t, cheap())
+	alice := d.connect(d.alice)
+	b := random(192 << 10)
+	const rate = 1 << 20
+	least := time.Duration(float64(len(b)-32<<10) / rate * float64(time.Second))
+	d.server.incoming, d.server.outgoing = newBuckets(rate, 32<<10), newBuckets(rate, 32<<10)
+	began := time.Now()
+	id, err := d.keep(alice, b)
+	d.must(err)
+	if took := time.Since(began); took < least {
+		t.Errorf("the upload took %v", took)
+	}
+	began = time.Now()
+	var wait sync.WaitGroup
+	for range 2 {
+		wait.Go(func() {
+			if got, err := d.read(alice, id); err != nil || !bytes.Equal(got, b) {
+				t.Errorf("%d bytes, %v", len(got), err)
+			}
+		})
+	}
+	wait.Wait()
+	if took := time.Since(began); took < 2*least {
+		t.Errorf("two downloads took %v", took)
+	}
+}
+
+func TestPaced_SharesARateAndEndsWithItsRequest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		all := newBuckets(1000, 2000)
+		ctx, cancel := context.WithCancel(t.Context())
+		began := time.Now()
+		var wait sync.WaitGroup
+		for range 4 {
+			wait.Go(func() {
+				if n, err := io.Copy(io.Discard, all.pace(ctx, [32]byte{1}, bytes.NewReader(make([]byte, 3000)))); n != 3000 || err != nil {
+					t.Errorf("%d bytes, %v", n, err)
+				}
+			})
+		}
+		wait.Wait()
+		if took := time.Since(began); took != 10*time.Second { // 12,000 bytes, 2,000 at once
+			t.Errorf("it took %v", took)
+		}
+		failed := make(chan error)
+		go func() {
+			_, err := io.Copy(io.Discard, all.pace(ctx, [32]byte{1}, bytes.NewReader(make([]byte, 1<<20))))
+			failed <- err
+		}()
+		synctest.Wait()
+		cancel()
+		if err := <-failed; err == nil {
+			t.Error("it waits on")
 		}
 	})
 }

@@ -172,6 +172,30 @@ func (s *Server) arrived(ctx context.Context, o Owner, id chunk.ID, here bool) e
 	return err
 }
 
+// present returns an owner's pins, after it has noted which files are not here any
+// more: the disk was restored without them. Such a file counts for a day, as one that
+// is to be uploaded, and then no more. The owner is held.
+func (s *Server) present(ctx context.Context, o Owner) (pins, error) {
+	p, _, err := readPins(ctx, s.store, o)
+	if errors.Is(err, stream.ErrNotFound) {
+		return p, nil
+	}
+	if err != nil || !slices.ContainsFunc(p.List, s.lacks) {
+		return p, err
+	}
+	return s.changePins(ctx, o, func(p *pins) error {
+		for i := range p.List {
+			if s.lacks(p.List[i]) {
+				p.List[i].Begun = uint64(s.now().Unix())
+			}
+		}
+		return nil
+	})
+}
+
+// lacks reports whether a file is not here that should be.
+func (s *Server) lacks(p Pin) bool { return p.Begun == 0 && !s.media.Has(p.ID) }
+
 var errUnpinned error = wire.Errorf(wire.NotFound, "the account has let go of this file: upload it anew")
 
 // unpin lets go of a file.

@@ -105,6 +105,7 @@ func New(o Options) (*Server, error) {
 	}
 	o.Service.Key = o.Key.Public()
 	limits := o.Limits.filled()
+	o.Limits = limits
 	more, err := newExtras(o)
 	if err != nil {
 		return nil, err

@@ -52,6 +52,7 @@ type socket struct {
 	masked bool      // a client's frames are (RFC 6455 §5.3), and a server's are not
 	header [maxHeader]byte
 	frame  []byte
+	asides bucket // control messages, which may each cost a write
 
 	mu      sync.Mutex // one packet after the other
 	packets *sync.Pool // of *[]byte, shared by all sockets of a server
@@ -120,6 +121,10 @@ const (
 	maxHeader = 2 + 8 + 4
 	// maxControl is the most bytes of a ping, a pong or a close.
 	maxControl = 125
+	// asideRate and asideBurst are the control messages that the other end may send,
+	// in a second and at once: browsers and proxies ping some times a minute.
+	asideRate  = 1
+	asideBurst = 60
 )
 
 // part is what a header says.
@@ -191,6 +196,9 @@ func (s *socket) readBody(p part) error {
 func (s *socket) control(p part) error {
 	if p.size > maxControl || !p.final {
 		return wire.Errorf(wire.Invalid, "read frame: a control message is too large")
+	}
+	if !s.asides.take(1, asideRate, asideBurst, time.Now()) {
+		return wire.Errorf(wire.Invalid, "read frame: too many pings: one a second will do")
 	}
 	var room [maxControl]byte
 	body := room[:p.size]

@@ -105,6 +105,20 @@ func TestSocket_RefusesWhatIsNoMessage(t *testing.T) {
 	}
 }
 
+// Pings are answered at once, each with a write, so they have a bound.
+func TestSocket_EndsFloodsOfPings(t *testing.T) {
+	for _, first := range []byte{0x89, 0x8a} {
+		flood := slices.Repeat(said(first, nil), 1000)
+		frames, answers, err := feed(t, 100, flood, said(0x82, []byte("more")))
+		if wire.CodeOf(err) != wire.Invalid || len(frames) != 0 || len(answers) > 2*2*asideBurst {
+			t.Errorf("%x: %d frames and %d bytes of answers, %v", first, len(frames), len(answers), err)
+		}
+		if frames, _, err := feed(t, 100, flood[:40*6], said(0x82, []byte("more"))); err != io.EOF || len(frames) != 1 {
+			t.Errorf("%x: after forty %d frames, %v", first, len(frames), err)
+		}
+	}
+}
+
 func TestSocket_TellsAnEndFromACut(t *testing.T) {
 	whole := said(0x82, make([]byte, 300))
 	if _, _, err := feed(t, 1000, whole); err != io.EOF {

@@ -382,6 +382,37 @@ func TestTend_WhatCannotBeDoneIsNotDueForEver(t *testing.T) {
 	})
 }
 
+// What tells a box that was rolled back and has grown since from the one that was
+// read is kept with the cursor.
+func TestOffice_TheHashOfWhatWasReadIsKept(t *testing.T) {
+	w := newWorld(t)
+	alice, bob := w.person("alice", w.harbor).device(), w.person("bob", w.lagoon).device()
+	w.friends(alice, bob)
+	bob.say(alice, "one")
+	alice.reads(bob, "@bob: one")
+	box := alice.look(alice.with(bob)).Address.Queue()
+	head := func() (stream.Head, bool) {
+		alice.mu.Lock()
+		r := alice.offices.now
+		alice.mu.Unlock()
+		if r == nil {
+			return stream.Head{}, false
+		}
+		return r.boxes.Head(box)
+	}
+	alice.stop()
+	w.harbor.stop()
+	before, known := head()
+	if !known || before.Seq == 0 {
+		t.Fatalf("it was %v (%v)", before, known)
+	}
+	alice = alice.p.start(alice.key, alice.home)
+	w.until("the box is to be read", func() bool { _, known := head(); return known })
+	if after, _ := head(); after != before {
+		t.Errorf("it was %v and is %v", before, after)
+	}
+}
+
 // A concierge that shows less mail again and again.
 func TestOffice_ThatRollsBackForEverIsNotToldOfForEver(t *testing.T) {
 	w := newWorld(t)

@@ -315,7 +315,7 @@ func AskToJoin(ctx context.Context, j Joining) error {
 		return fmt.Errorf("ask to be linked: %w", err)
 	}
 	p := post.New(post.Options{
-		Names: j.Client, Self: concierge.Identity{Account: namesvc.AccountID{}, Device: j.Device}, Now: j.Now, Rand: j.Rand,
+		Names: j.Client, Self: concierge.Identity{Account: namesvc.AccountID{}, Device: j.Device}, Home: j.Account, Now: j.Now, Rand: j.Rand,
 	})
 	defer p.Close()
 	to := message.Party{Account: j.Account, Generation: e.Generation}

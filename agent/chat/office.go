@@ -237,7 +237,7 @@ func (a *Agent) followAll() {
 		service := r.office.Service.Account
 		a.following.Go(func() {
 			err := a.post.Follow(fctx, r.office, r.boxes, func(ctx context.Context, box stream.ID, page stream.Page) error {
-				return a.take(ctx, source(service, box), box, page)
+				return a.take(ctx, r.boxes, source(service, box), box, page)
 			}, func(s post.State) { a.stateOf(r, s) })
 			if err != nil && fctx.Err() == nil {
 				a.log.Warn("reading a concierge ended", "concierge", nameOf(r.office), "error", err)
@@ -262,17 +262,39 @@ func (a *Agent) addBox(r *reading, box stream.ID) {
 	if _, ok := r.boxes.After(box); ok {
 		return
 	}
+	name := source(r.office.Service.Account, box)
 	var after uint64
+	var head stream.Head
 	err := a.store.View(func(tx *store.Tx) (err error) {
-		after, err = tx.Cursor(source(r.office.Service.Account, box))
+		if after, err = tx.Cursor(name); err != nil {
+			return err
+		}
+		raw, err := tx.Get(headNote(name))
+		if err == nil {
+			err = wire.Decode(raw, &head, maxHeadNote)
+		}
+		if wire.CodeOf(err) == wire.NotFound {
+			err = nil
+		}
 		return err
 	})
 	if err != nil {
 		a.log.Error("read how far a box was read", "error", err)
 		return
 	}
-	r.boxes.Add(box, after)
+	if after > 0 && head.Seq == after {
+		r.boxes.AddAt(box, head)
+	} else {
+		r.boxes.Add(box, after)
+	}
 }
+
+// headNote is the note with the hash over all that was read of a box, which tells a
+// box that was rolled back and has grown since.
+func headNote(source string) string { return "head/" + source }
+
+// maxHeadNote is the most bytes of such a note.
+const maxHeadNote = 64
 
 // stateOf takes news of a connection.
 func (a *Agent) stateOf(r *reading, s post.State) {

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/confab-chat/confab/agent/post"
 	"github.com/confab-chat/confab/agent/store"
 	"github.com/confab-chat/confab/namesvc/wire"
 	"github.com/confab-chat/confab/stream"
@@ -17,8 +18,8 @@ import (
 )
 
 // take processes a page of one box. When it returns nil all of it is on disk, or
-// was worth nothing, and may be acknowledged.
-func (a *Agent) take(ctx context.Context, source string, box stream.ID, page stream.Page) error {
+// was worth nothing, and may be acknowledged. boxes has what was read before it.
+func (a *Agent) take(ctx context.Context, boxes *post.Boxes, source string, box stream.ID, page stream.Page) error {
 	return a.change(ctx, func(b *batch) error {
 		var after uint64
 		err := a.store.View(func(tx *store.Tx) (err error) {
@@ -42,6 +43,9 @@ func (a *Agent) take(ctx context.Context, source string, box stream.ID, page str
 			if err := b.entry(box, e); err != nil {
 				return err
 			}
+		}
+		if h, known := boxes.Head(box); known && h.Seq == page.After {
+			b.notes[headNote(source)] = wire.Encode(h.Follow(page.Entries))
 		}
 		return nil
 	})

@@ -8,7 +8,7 @@ import (
 )
 
 // Boxes are queues to be read, each with the number of the last entry that was
-// taken. The zero value is an empty set. It may be changed while it is followed,
+// taken, and the hash over all up to it. The zero value is an empty set. It may be changed while it is followed,
 // by several goroutines, and by takers.
 type Boxes struct {
 	mu       sync.Mutex
@@ -19,18 +19,27 @@ type Boxes struct {
 }
 
 // box is how far a queue was read. Its version tells one addition from the next.
-type box struct{ after, version uint64 }
+type box struct {
+	at      mark
+	version uint64
+}
 
 // Add adds a queue that was read up to a number; one that is there already is
-// read from there again, at once.
-func (b *Boxes) Add(id stream.ID, after uint64) {
+// read from there again, at once. That the concierge shows another history than the
+// one that was read is only noticed if it is shorter: see [Boxes.AddAt].
+func (b *Boxes) Add(id stream.ID, after uint64) { b.add(id, markAt(id, after)) }
+
+// AddAt is Add for a queue of which [Boxes.Head] was kept when it was read.
+func (b *Boxes) AddAt(id stream.ID, head stream.Head) { b.add(id, mark{head, true}) }
+
+func (b *Boxes) add(id stream.ID, at mark) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.at == nil {
 		b.at = map[stream.ID]box{}
 	}
 	b.versions++
-	b.at[id] = box{after: after, version: b.versions}
+	b.at[id] = box{at: at, version: b.versions}
 	b.tell()
 }
 
@@ -51,7 +60,18 @@ func (b *Boxes) After(id stream.ID) (uint64, bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	at, ok := b.at[id]
-	return at.after, ok
+	return at.at.Seq, ok
+}
+
+// Head returns the number and the hash up to which a queue was read and taken. It
+// is not known of a queue that was not read from its beginning, until the concierge
+// was asked; while it is, a taker gets what it is after a page by following that
+// ([stream.Head.Follow]) if the page is the next.
+func (b *Boxes) Head(id stream.ID) (h stream.Head, known bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	at, ok := b.at[id]
+	return at.at.Head, ok && at.at.known
 }
 
 // Hear has f called with what is announced to the queues: signs of typing and
@@ -92,21 +112,21 @@ func (b *Boxes) look() (map[stream.ID]box, <-chan struct{}) {
 
 // from returns where to go on reading a queue, unless it was removed or added
 // anew since.
-func (b *Boxes) from(id stream.ID, version uint64) (uint64, bool) {
+func (b *Boxes) from(id stream.ID, version uint64) (mark, bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	at, ok := b.at[id]
-	return at.after, ok && at.version == version
+	return at.at, ok && at.version == version
 }
 
 // move notes up to where a queue was read, with the same exception.
-func (b *Boxes) move(id stream.ID, version, after uint64) bool {
+func (b *Boxes) move(id stream.ID, version uint64, to mark) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	at, ok := b.at[id]
 	if !ok || at.version != version {
 		return false
 	}
-	b.at[id] = box{after: after, version: version}
+	b.at[id] = box{at: to, version: version}
 	return true
 }

@@ -92,10 +92,16 @@ func (p *Post) connect(ctx context.Context, o Office, own bool) (*concierge.Clie
 
 // way returns what connects to an office; done is called after that.
 func (p *Post) way(ctx context.Context, o Office, own bool) (d concierge.Dialer, done func(), err error) {
-	if own || p.hops != Two {
+	if own {
 		return d, func() {}, nil
 	}
-	home, err := p.recall(ctx, p.self.Account, lightclient.DefaultMaxAge)
+	home, err := p.recall(ctx, p.home, lightclient.DefaultMaxAge)
+	if p.hops != Two {
+		if err != nil || home.office.Service != o.Service {
+			d = concierge.ReachOf(home.office.urls()).Dialer() // without a home to the public ones
+		}
+		return d, func() {}, nil
+	}
 	if err != nil {
 		return d, nil, wire.Errorf(wire.CodeOf(err), "find the own concierge, through which others are reached: %w", err)
 	}

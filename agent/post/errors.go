@@ -10,16 +10,21 @@ import (
 	"github.com/confab-chat/confab/stream"
 )
 
-// Rolled says that a queue ends before the reader's cursor: the concierge has
-// lost entries (a restored backup), made the queue anew, or hides some. Reading
-// goes on with what is there, so the next page may begin below the cursor.
+// Rolled says that a queue is not the one that was read: it ends before the
+// reader's cursor, or has other entries up to there. The concierge has lost entries
+// (a restored backup), made the queue anew, or hides some. Reading goes on with what
+// is there, so the next page may begin below the cursor.
 type Rolled struct {
 	Box    stream.ID
 	Cursor uint64 // what was read before
 	Head   uint64 // the newest entry that the concierge tells of
+	Other  bool   // the queue has grown beyond the cursor since
 }
 
 func (e *Rolled) Error() string {
+	if e.Other {
+		return fmt.Sprintf("queue %.8s has other entries than those that were read: its concierge has lost or hides mail; ask your contacts to send again what is missing", e.Box)
+	}
 	return fmt.Sprintf("queue %.8s ends at entry %d, and %d were read: its concierge has lost or hides mail; ask your contacts to send again what is missing", e.Box, e.Head, e.Cursor)
 }
 

@@ -136,11 +136,107 @@ func TestFollow_TellsOfARolledQueueAndGoesOn(t *testing.T) {
 	w.follow(bob, &boxes, b)
 	b.has(address.Queue(), 8)
 	var rolled *Rolled
-	if len(b.errs) != 1 || !errors.As(b.errs[0], &rolled) || *rolled != (Rolled{address.Queue(), 5, 3}) {
+	if len(b.errs) != 1 || !errors.As(b.errs[0], &rolled) || *rolled != (Rolled{Box: address.Queue(), Cursor: 5, Head: 3}) {
 		t.Errorf("told: %v", b.errs)
 	}
 	if at, _ := boxes.After(address.Queue()); at != 3 {
 		t.Errorf("the cursor is %d", at)
+	}
+}
+
+// A queue that was rolled back and has grown beyond the cursor since is told from
+// the one that was read, by the hash over all entries, also over a restart of the
+// reader; and what stands below the cursor now is not missed.
+func TestFollow_TellsOfARolledQueueThatHasGrown(t *testing.T) {
+	for _, kept := range []string{"in memory", "on disk", "not"} {
+		t.Run(kept, func(t *testing.T) {
+			w := newWorld(t)
+			alice, bob := w.post(w.alice), w.post(w.bob)
+			var seed concierge.Seed
+			rand.Read(seed[:])
+			w.grow(bob, seed)
+			address := concierge.OwnerOf(w.bob.ID, 1).Address(seed)
+			box := address.Queue()
+			boxes := new(Boxes)
+			boxes.Add(box, 0)
+			b := w.inbox()
+			stop := w.follow(bob, boxes, b)
+			w.deliver(alice, w.bob, address, 1, 5)
+			b.has(box, 5)
+			stop()
+			head, known := boxes.Head(box)
+			if !known || head.Seq != 5 {
+				t.Fatalf("the head is %v (%v)", head, known)
+			}
+			switch kept {
+			case "on disk":
+				boxes = new(Boxes)
+				boxes.AddAt(box, head)
+			case "not": // then it is known once the concierge was asked
+				boxes = new(Boxes)
+				boxes.Add(box, 5)
+				stop := w.follow(bob, boxes, b)
+				w.until("the hash", func() bool { _, known := boxes.Head(box); return known })
+				stop()
+				if got, _ := boxes.Head(box); got != head {
+					t.Fatalf("the head is %v, and was %v", got, head)
+				}
+			}
+			w.deliver(alice, w.bob, address, 6, 6)
+			stop = w.follow(bob, boxes, b) // nothing happens to an honest one
+			b.has(box, 6)
+			stop()
+			if len(b.errs) != 0 {
+				t.Fatalf("told: %v", b.errs)
+			}
+			w.must(w.lagoon.store.Delete(t.Context(), box))
+			w.grow(bob, seed)
+			w.deliver(alice, w.bob, address, 7, 15)
+			w.follow(bob, boxes, b)
+			b.has(box, 15)
+			b.mu.Lock()
+			defer b.mu.Unlock()
+			var rolled *Rolled
+			if len(b.errs) != 1 || !errors.As(b.errs[0], &rolled) || *rolled != (Rolled{Box: box, Cursor: 6, Head: 9, Other: true}) {
+				t.Errorf("told: %v", b.errs)
+			}
+		})
+	}
+}
+
+func TestMark_FollowsWhatIsReadAndKnowsAnotherHistory(t *testing.T) {
+	id := stream.ID{1}
+	entries := []stream.Entry{{ID: stream.MessageID{1}, Body: []byte("a")}, {ID: stream.MessageID{2}, Body: []byte("b")}, {ID: stream.MessageID{3}, Body: []byte("c")}}
+	heads := []stream.Head{stream.Genesis(id)}
+	for i := range entries {
+		heads = append(heads, heads[i].Follow(entries[i:i+1]))
+	}
+	page := func(after, last int) stream.Page {
+		return stream.Page{After: uint64(after), Entries: entries[after:last], Head: 3}
+	}
+	other := stream.Head{Seq: 2, Hash: [32]byte{9}}
+	for name, c := range map[string]struct {
+		at   mark
+		page stream.Page
+		told *stream.Head
+		want mark
+		same bool
+	}{
+		"from the beginning":         {begun(id), page(0, 3), nil, mark{heads[3], true}, true},
+		"to the head":                {mark{heads[1], true}, page(1, 3), &heads[3], mark{heads[3], true}, true},
+		"beyond the head":            {mark{heads[1], true}, page(1, 3), &heads[2], mark{heads[3], true}, true},
+		"nothing new":                {mark{heads[2], true}, page(2, 2), &heads[2], mark{heads[2], true}, true},
+		"not there yet":              {mark{heads[0], true}, page(0, 1), &heads[3], mark{heads[1], true}, true},
+		"another history":            {mark{heads[1], true}, page(1, 3), &other, mark{Head: stream.Head{Seq: 3}}, false},
+		"another one, nothing new":   {mark{heads[2], true}, page(2, 2), &other, mark{Head: stream.Head{Seq: 2}}, false},
+		"only the number was kept":   {markAt(id, 1), page(1, 3), &heads[2], mark{heads[3], true}, true},
+		"and the head says nothing":  {markAt(id, 1), page(1, 3), nil, mark{Head: stream.Head{Seq: 3}}, true},
+		"entries are gone":           {mark{heads[1], true}, page(2, 3), &heads[3], mark{heads[3], true}, true},
+		"gone, and the head is past": {mark{heads[0], true}, page(2, 2), &heads[3], mark{Head: stream.Head{Seq: 2}}, true},
+	} {
+		if got, same := c.at.past(c.page, c.told); got != c.want || same != c.same {
+			t.Errorf("%s: %v, %v", name, got, same)
+		}
 	}
 }
 

@@ -358,7 +358,7 @@ func TestFollow_RolledAgainAndAgainIsSlowedDown(t *testing.T) {
 		t.Errorf("rolled %d times in a second", len(b.errs))
 	}
 	var rolled *Rolled
-	if !errors.As(b.errs[0], &rolled) || *rolled != (Rolled{box, 9, 1}) {
+	if !errors.As(b.errs[0], &rolled) || *rolled != (Rolled{Box: box, Cursor: 9, Head: 1}) {
 		t.Errorf("told %v", b.errs[0])
 	}
 }

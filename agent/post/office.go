@@ -74,11 +74,12 @@ func (p *Post) Find(ctx context.Context, who message.Party, maxAge time.Duration
 	return w.of(who)
 }
 
-func or(d, otherwise time.Duration) time.Duration {
-	if d <= 0 {
+func or[T comparable](v, otherwise T) T {
+	var zero T
+	if v == zero {
 		return otherwise
 	}
-	return d
+	return v
 }
 
 // of returns the office, if the account is still that party.
@@ -97,19 +98,84 @@ func (p *Post) locate(ctx context.Context, id namesvc.AccountID, maxAge time.Dur
 	if ok && p.now().Sub(w.proven) <= maxAge {
 		return w, nil
 	}
-	return p.lookUp(ctx, id, maxAge)
+	return p.join(ctx, id, maxAge)
 }
 
-// lookUp asks the chain where an account's concierge is.
+// A search is one question to the chain, for all who want to know at that moment.
+type search struct {
+	maxAge time.Duration
+	done   chan struct{} // closed when w and err are there
+	w      whereabouts
+	err    error
+}
+
+// lookUp asks the chain where an account's concierge is. What it returns was asked
+// after the call.
 func (p *Post) lookUp(ctx context.Context, id namesvc.AccountID, maxAge time.Duration) (whereabouts, error) {
-	ctx, end, err := p.begin(ctx)
+	p.mu.Lock()
+	before := p.searches[id]
+	p.mu.Unlock()
+	if before != nil {
+		select {
+		case <-before.done:
+		case <-ctx.Done():
+			return whereabouts{}, notAsked(ctx)
+		}
+	}
+	return p.join(ctx, id, maxAge)
+}
+
+// join takes the answer of the search that is under way, or begins one.
+func (p *Post) join(ctx context.Context, id namesvc.AccountID, maxAge time.Duration) (whereabouts, error) {
+	s, err := p.searching(id, maxAge)
 	if err != nil {
 		return whereabouts{}, err
 	}
-	defer end()
-	ctx, cancel := context.WithTimeout(ctx, p.times.ask)
+	select {
+	case <-s.done:
+		return s.w, s.err
+	case <-ctx.Done():
+		return whereabouts{}, notAsked(ctx)
+	}
+}
+
+func notAsked(ctx context.Context) error {
+	return wire.Errorf(wire.Unavailable, "ask the chain for a concierge: stopped before the answer came (%w)", context.Cause(ctx))
+}
+
+// searching returns the search for an account, begun if there is none that does.
+// It is nobody's own: whoever began it may leave.
+func (p *Post) searching(id namesvc.AccountID, maxAge time.Duration) (*search, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return nil, errClosed
+	}
+	if s := p.searches[id]; s != nil && s.maxAge <= maxAge {
+		return s, nil
+	}
+	s := &search{maxAge: maxAge, done: make(chan struct{})}
+	p.searches[id] = s
+	p.running.Go(func() {
+		s.w, s.err = p.askChain(id, maxAge)
+		p.mu.Lock()
+		if p.searches[id] == s {
+			delete(p.searches, id)
+		}
+		p.mu.Unlock()
+		close(s.done)
+	})
+	return s, nil
+}
+
+// askChain does a search.
+func (p *Post) askChain(id namesvc.AccountID, maxAge time.Duration) (whereabouts, error) {
+	ctx, cancel := context.WithTimeout(p.ctx, p.times.ask)
 	defer cancel()
 	e, proof, err := p.names.Account(ctx, id, maxAge)
+	if err != nil && p.ctx.Err() != nil {
+		err = errClosed
+	}
 	if err != nil {
 		return whereabouts{}, err
 	}

@@ -38,8 +38,11 @@ const (
 
 // Options are what a Post is made of.
 type Options struct {
-	Names  Names
-	Self   concierge.Identity // this device, as the own concierge is to know it
+	Names Names
+	Self  concierge.Identity // this device, as the own concierge is to know it
+	// Home is the account whose concierge is the own one; zero for Self's. It says
+	// how far foreign ones are looked for: see concierge.ReachOf.
+	Home   namesvc.AccountID
 	Hops   Hops
 	Logger *slog.Logger     // nil discards
 	Now    func() time.Time // nil for time.Now; for the age of answers only
@@ -51,6 +54,7 @@ type Options struct {
 type Post struct {
 	names   Names
 	self    concierge.Identity
+	home    namesvc.AccountID
 	hops    Hops
 	logger  *slog.Logger
 	now     func() time.Time
@@ -70,14 +74,17 @@ type Post struct {
 	room   chan struct{} // closed when a connection is let go of
 	lines  map[lineKey]*line
 	known  map[namesvc.AccountID]whereabouts
+
+	searches map[namesvc.AccountID]*search // under way
 }
 
 // New returns a Post; it connects when it is used. Close ends it.
 func New(o Options) *Post {
 	p := &Post{
-		names: o.Names, self: o.Self, hops: o.Hops, logger: o.Logger, now: o.Now, rand: o.Rand,
+		names: o.Names, self: o.Self, home: or(o.Home, o.Self.Account), hops: o.Hops, logger: o.Logger, now: o.Now, rand: o.Rand,
 		times: defaultTimes(), working: make(chan struct{}, 1), woken: make(chan struct{}), room: make(chan struct{}),
 		lines: map[lineKey]*line{}, known: map[namesvc.AccountID]whereabouts{},
+		searches: map[namesvc.AccountID]*search{},
 	}
 	if p.logger == nil {
 		p.logger = slog.New(slog.DiscardHandler)

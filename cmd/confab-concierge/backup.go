@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"io"
 
 	"github.com/urfave/cli/v2"
@@ -13,8 +14,11 @@ func backupVerb() command.Verb {
 	return command.Verb{
 		Name:  "backup",
 		Short: "copy a concierge's folder, also while it runs",
-		Long: `Copies configuration and messages of one moment into a new folder on the same
-file system. Messages are ciphertext.
+		Long: `Copies configuration, messages of one moment and files into a new folder on
+the same file system. Messages and files are ciphertext. Files never change
+and get a second name there, which takes no room; from another file system
+they are copied. Uploads that are not whole are left out. With --no-files,
+copy the folder of files yourself, after the backup.
 
 With --keys the server key is in it too: whoever has that can pose as this
 concierge. Keep such a backup encrypted.`,
@@ -22,6 +26,7 @@ concierge. Keep such a backup encrypted.`,
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "to", Usage: "a `FOLDER` that is not there yet"},
 			command.Bool("keys", "the server key too"),
+			command.Bool("no-files", "leave out the files that people sent and stored"),
 		},
 		Run: backup,
 	}
@@ -29,13 +34,20 @@ concierge. Keep such a backup encrypted.`,
 
 // copied is what backup and restore print.
 type copied struct {
-	From string `json:"from"`
-	To   string `json:"to"`
+	From    string `json:"from"`
+	To      string `json:"to"`
+	Files   uint64 `json:"files"`
+	Bytes   uint64 `json:"bytes"` // of files
+	Damaged uint64 `json:"damaged,omitempty"`
 }
 
 func (r copied) write(w io.Writer) {
 	command.Row(w, "from", r.From)
 	command.Row(w, "to", r.To)
+	command.Row(w, "files", fmt.Sprintf("%d, %d bytes", r.Files, r.Bytes))
+	if r.Damaged > 0 {
+		command.Row(w, "damaged", fmt.Sprintf("%d files, which were left out", r.Damaged))
+	}
 }
 
 func backup(c *command.Call) error {
@@ -43,10 +55,11 @@ func backup(c *command.Call) error {
 		return c.Usagef("--to is missing: a folder that is not there yet")
 	}
 	home := c.Setting("home")
-	if err := host.Backup(c.Ctx(), home, c.String("to"), c.Bool("keys")); err != nil {
+	files, err := host.Backup(c.Ctx(), home, c.String("to"), host.BackupOptions{Keys: c.Bool("keys"), NoFiles: c.Bool("no-files")})
+	if err != nil {
 		return err
 	}
-	out := copied{From: home, To: c.String("to")}
+	out := copied{From: home, To: c.String("to"), Files: files.Blobs, Bytes: files.Bytes}
 	return c.Print(out, out.write)
 }
 
@@ -56,7 +69,8 @@ func restoreVerb() command.Verb {
 		Short: "make a concierge's folder of a backup",
 		Long: `Copies a backup into the folder. What was fetched since the backup is offered
 again, which devices notice; what came since is lost. Key packages of the
-backup are not given out any more: devices upload new ones.
+backup are not given out any more: devices upload new ones. Files are
+checked; owners of those that are damaged or not there are told so.
 
 Without a key in the backup, put server.key into the folder, or make a new
 one with init elsewhere and change the entry.`,
@@ -71,10 +85,11 @@ func restore(c *command.Call) error {
 		return c.Usagef("--from is missing: a folder that backup made")
 	}
 	home := c.Setting("home")
-	if err := host.Restore(c.String("from"), home); err != nil {
+	files, err := host.Restore(c.Ctx(), c.String("from"), home)
+	if err != nil {
 		return err
 	}
 	c.Say("next: %s", typed(c, "run"))
-	out := copied{From: c.String("from"), To: home}
+	out := copied{From: c.String("from"), To: home, Files: files.Blobs, Bytes: files.Bytes, Damaged: files.Damaged}
 	return c.Print(out, out.write)
 }

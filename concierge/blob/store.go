@@ -123,6 +123,12 @@ func (s *Store) Get(id chunk.ID) (*Blob, error) {
 	return nil, fmt.Errorf("open media %v: %w", id, err)
 }
 
+// Has reports whether content is here.
+func (s *Store) Has(id chunk.ID) bool {
+	_, err := os.Stat(s.path(id))
+	return err == nil
+}
+
 // contentSize returns how many bytes of content are in a file that has its leaves
 // behind it.
 func contentSize(total int64) (uint64, error) {

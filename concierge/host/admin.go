@@ -15,6 +15,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/confab-chat/confab/concierge/blob"
 	"github.com/confab-chat/confab/namesvc/wire"
 	"github.com/confab-chat/confab/stream/pebblestore"
 )
@@ -117,29 +118,39 @@ func AskStatus(ctx context.Context, home string) (Status, error) {
 // errRedis says that messages are not in the folder.
 var errRedis error = wire.Errorf(wire.Invalid, "messages wait in Redis: back that up with its own means (BGSAVE, or a replica)")
 
+// BackupOptions say what is in a backup.
+type BackupOptions struct {
+	Keys    bool // the server key too
+	NoFiles bool // not what people sent and stored as files
+}
+
 // Backup copies a concierge's folder as it is now into one that is not there yet:
-// configuration, account and store, and the server key if keys is set. It may
-// run meanwhile.
-func Backup(ctx context.Context, home, to string, keys bool) error {
+// configuration, account, store and files, and the server key if it is asked for.
+// The concierge may run meanwhile. Files are those that the copied store names, but
+// for some that were let go of meanwhile.
+func Backup(ctx context.Context, home, to string, o BackupOptions) (files blob.Copied, err error) {
 	c, err := LoadConfig(home)
 	if err != nil {
-		return err
+		return files, err
 	}
 	if c.Store.Redis != "" {
-		return errRedis
+		return files, errRedis
 	}
 	if to, err = filepath.Abs(to); err != nil {
-		return err
+		return files, err
 	}
 	if err := os.Mkdir(to, 0o700); err != nil {
-		return wire.Errorf(wire.Exists, "back up: %w: name a folder that is not there yet", err)
+		return files, wire.Errorf(wire.Exists, "back up: %w: name a folder that is not there yet", err)
 	}
 	err = askAdmin(ctx, home, http.MethodPost, "/backup?to="+url.QueryEscape(to), &struct{}{})
 	if errors.Is(err, ErrNotRunning) {
 		err = backupStopped(home, to)
 	}
+	if err == nil && !o.NoFiles && c.Media.On { // after the books, so that nothing in them is missing
+		files, err = blob.Backup(ctx, c.mediaFolder(home), filepath.Join(to, mediaDir))
+	}
 	names := []string{accountFile, ConfigFile}
-	if keys {
+	if o.Keys {
 		names = append(names, keyFile)
 	}
 	for _, name := range names { // the configuration last but for the key: its presence says that all is there
@@ -147,7 +158,7 @@ func Backup(ctx context.Context, home, to string, keys bool) error {
 			err = copyFile(home, to, name)
 		}
 	}
-	return err
+	return files, err
 }
 
 func copyFile(from, to, name string) error {
@@ -189,21 +200,28 @@ func backupStopped(home, to string) error {
 // yet, but may hold a server key, which stays. Messages that were fetched since
 // the backup are offered again. KeyPackages of the backup are not given out any
 // more, since some may have been after it: devices see that there are none and
-// upload new ones.
-func Restore(from, home string) error {
-	if _, err := LoadConfig(from); err != nil {
-		return err
+// upload new ones. Files are hashed; those that are damaged are left out, and like
+// those that the backup does not have, their owners are told that they are gone.
+func Restore(ctx context.Context, from, home string) (files blob.Copied, err error) {
+	c, err := LoadConfig(from)
+	if err != nil {
+		return files, err
 	}
 	if err := os.MkdirAll(home, 0o700); err != nil {
-		return fmt.Errorf("restore: %w", err)
+		return files, fmt.Errorf("restore: %w", err)
 	}
 	for _, name := range []string{ConfigFile, storeDir} {
 		if _, err := os.Lstat(filepath.Join(home, name)); !errors.Is(err, fs.ErrNotExist) {
-			return wire.Errorf(wire.Exists, "%s exists already; choose another folder with --home", filepath.Join(home, name))
+			return files, wire.Errorf(wire.Exists, "%s exists already; choose another folder with --home", filepath.Join(home, name))
+		}
+	}
+	if _, err := os.Stat(filepath.Join(from, mediaDir)); err == nil {
+		if files, err = blob.Restore(ctx, filepath.Join(from, mediaDir), c.mediaFolder(home)); err != nil {
+			return files, err
 		}
 	}
 	if err := os.CopyFS(filepath.Join(home, storeDir), os.DirFS(filepath.Join(from, storeDir))); err != nil {
-		return fmt.Errorf("restore: %w", err)
+		return files, fmt.Errorf("restore: %w", err)
 	}
 	for _, name := range []string{keyFile, accountFile, ConfigFile} {
 		err := copyFile(from, home, name)
@@ -211,8 +229,8 @@ func Restore(from, home string) error {
 			continue // a backup without keys
 		}
 		if err != nil {
-			return err
+			return files, err
 		}
 	}
-	return nil
+	return files, nil
 }

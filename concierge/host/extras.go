@@ -19,6 +19,7 @@ type Media struct {
 	FileBytes    uint64   `toml:"file_bytes"`
 	AccountBytes uint64   `toml:"account_bytes"`
 	TTL          Duration `toml:"ttl"`
+	Rate         uint64   `toml:"bytes_per_second"`
 }
 
 // Vault says how large the backup of an account's history may be.
@@ -42,9 +43,13 @@ type Gateway struct {
 // photograph.
 const keepFree = 1 << 30
 
+// leastRate is the fewest bytes in a second of files for a network: less than a few
+// connections' worth, of 8 KiB each, would have all of them cut for being slow.
+const leastRate = 256 << 10
+
 // defaultExtras sets what a concierge does beside queues.
 func (c *Config) defaultExtras(l concierge.Limits) {
-	c.Media = Media{On: true, KeepFree: keepFree, FileBytes: l.MediaBlob, AccountBytes: l.MediaBytes, TTL: Duration(l.MediaTTL)}
+	c.Media = Media{On: true, KeepFree: keepFree, FileBytes: l.MediaBlob, AccountBytes: l.MediaBytes, TTL: Duration(l.MediaTTL), Rate: l.MediaRate}
 	c.Vault = Vault{Bytes: l.VaultBytes, FileBytes: l.VaultMediaBytes}
 	c.Proxy = Proxy{Tunnels: l.Tunnels, BytesPerSecond: l.TunnelRate}
 	c.Gateway = Gateway{On: true}
@@ -55,8 +60,8 @@ const extrasTemplate = `
 [media]
 # Files that people send, sealed: whether they are kept here, and where; empty: in
 # the folder "media" beside this file. Processes that share a Redis need a folder
-# that they share too, with locks (NFS has them since version 4). backup does not
-# copy it: files never change, so any program that copies folders will do.
+# that they share too, with locks (NFS has them since version 4). backup copies it
+# too, unless it is told not to.
 on = %t
 folder = %q
 # Bytes of the disk that files leave free: when there is less, none are taken.
@@ -66,6 +71,9 @@ keep_free = %d
 file_bytes = %d
 account_bytes = %d
 ttl = %q
+# How many bytes in a second one network (24 bits of an IPv4 address, 48 of an IPv6
+# one) may fetch, and upload, all its connections together.
+bytes_per_second = %d
 
 [vault]
 # The backup of an account's history, sealed, which does not expire: its entries,
@@ -88,7 +96,7 @@ on = %t
 `
 
 func (c Config) encodeExtras(b []byte) []byte {
-	return fmt.Appendf(b, extrasTemplate, c.Media.On, c.Media.Folder, c.Media.KeepFree, c.Media.FileBytes, c.Media.AccountBytes, time.Duration(c.Media.TTL).String(),
+	return fmt.Appendf(b, extrasTemplate, c.Media.On, c.Media.Folder, c.Media.KeepFree, c.Media.FileBytes, c.Media.AccountBytes, time.Duration(c.Media.TTL).String(), c.Media.Rate,
 		c.Vault.Bytes, c.Vault.FileBytes, c.Proxy.Tunnels, c.Proxy.BytesPerSecond, c.Gateway.On)
 }
 
@@ -98,6 +106,8 @@ func (c Config) checkExtras() error {
 		return wire.Errorf(wire.Invalid, "media.file_bytes must be from 1 to %d, and account_bytes at least as much; to keep no files, set on = false", uint64(chunk.MaxLength))
 	case time.Duration(m.TTL) < time.Hour:
 		return wire.Errorf(wire.Invalid, "media.ttl is %v: it must be 1h or more", time.Duration(m.TTL))
+	case m.Rate < leastRate:
+		return wire.Errorf(wire.Invalid, "media.bytes_per_second is %d: it must be %d or more", m.Rate, leastRate)
 	case c.Vault.Bytes == 0 || c.Vault.FileBytes == 0:
 		return wire.Errorf(wire.Invalid, "vault.bytes and vault.file_bytes must be above 0")
 	case c.Proxy.Tunnels == 0 || c.Proxy.Tunnels < -1 || c.Proxy.BytesPerSecond == 0:
@@ -110,6 +120,7 @@ func (c Config) checkExtras() error {
 func (c Config) limits() concierge.Limits {
 	l := c.Limits.limits()
 	l.MediaBlob, l.MediaBytes, l.MediaTTL = c.Media.FileBytes, c.Media.AccountBytes, time.Duration(c.Media.TTL)
+	l.MediaRate = c.Media.Rate
 	l.VaultBytes, l.VaultMediaBytes = c.Vault.Bytes, c.Vault.FileBytes
 	l.Tunnels, l.TunnelRate = c.Proxy.Tunnels, c.Proxy.BytesPerSecond
 	return l
@@ -121,13 +132,18 @@ func (h *Host) openMedia() (*blob.Store, error) {
 	if !m.On {
 		return nil, nil
 	}
-	if m.Folder == "" {
-		if h.config.Store.Redis != "" {
-			h.logger.Warn("files are kept in this process's own folder: others that share the Redis do not have them", "do", "set media.folder to one that all share")
-		}
-		m.Folder = filepath.Join(h.home, mediaDir)
+	if m.Folder == "" && h.config.Store.Redis != "" {
+		h.logger.Warn("files are kept in this process's own folder: others that share the Redis do not have them", "do", "set media.folder to one that all share")
 	}
-	return blob.Open(m.Folder, m.KeepFree)
+	return blob.Open(h.config.mediaFolder(h.home), m.KeepFree)
+}
+
+// mediaFolder returns where the concierge of a folder keeps files.
+func (c Config) mediaFolder(home string) string {
+	if c.Media.Folder != "" {
+		return c.Media.Folder
+	}
+	return filepath.Join(home, mediaDir)
 }
 
 // sources returns whom the gateway asks; nil if there is none.

@@ -13,7 +13,7 @@ import (
 func TestExtras_ReadBackWhatTheyWrite(t *testing.T) {
 	home := t.TempDir()
 	c := good()
-	c.Media = Media{On: true, Folder: "/srv/files", KeepFree: 1, FileBytes: 2, AccountBytes: 3, TTL: Duration(4 * time.Hour)}
+	c.Media = Media{On: true, Folder: "/srv/files", KeepFree: 1, FileBytes: 2, AccountBytes: 3, TTL: Duration(4 * time.Hour), Rate: 1 << 20}
 	c.Vault, c.Proxy, c.Gateway = Vault{Bytes: 5, FileBytes: 6}, Proxy{Tunnels: -1, BytesPerSecond: 7}, Gateway{}
 	if err := os.WriteFile(filepath.Join(home, ConfigFile), c.Encode(), 0o600); err != nil {
 		t.Fatal(err)
@@ -26,7 +26,7 @@ func TestExtras_ReadBackWhatTheyWrite(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 	l := got.limits()
-	if l.MediaBlob != 2 || l.MediaBytes != 3 || l.MediaTTL != 4*time.Hour || l.VaultBytes != 5 || l.VaultMediaBytes != 6 || l.Tunnels != -1 || l.TunnelRate != 7 {
+	if l.MediaBlob != 2 || l.MediaBytes != 3 || l.MediaTTL != 4*time.Hour || l.MediaRate != 1<<20 || l.VaultBytes != 5 || l.VaultMediaBytes != 6 || l.Tunnels != -1 || l.TunnelRate != 7 {
 		t.Errorf("limits %+v", l)
 	}
 	if l.QueueBytes != concierge.DefaultLimits().QueueBytes {
@@ -37,7 +37,7 @@ func TestExtras_ReadBackWhatTheyWrite(t *testing.T) {
 func TestExtras_RefuseWhatMakesNoSense(t *testing.T) {
 	for name, spoil := range map[string]func(*Config){
 		"no file": func(c *Config) { c.Media.FileBytes = 0 }, "a file without end": func(c *Config) { c.Media.FileBytes = 1 << 40 },
-		"an account smaller than a file": func(c *Config) { c.Media.AccountBytes = 1 }, "no time": func(c *Config) { c.Media.TTL = 1 },
+		"an account smaller than a file": func(c *Config) { c.Media.AccountBytes = 1 }, "no time": func(c *Config) { c.Media.TTL = 1 }, "no bytes": func(c *Config) { c.Media.Rate = 1000 },
 		"no vault": func(c *Config) { c.Vault.Bytes = 0 }, "no files for the vault": func(c *Config) { c.Vault.FileBytes = 0 },
 		"no tunnels": func(c *Config) { c.Proxy.Tunnels = 0 }, "fewer": func(c *Config) { c.Proxy.Tunnels = -2 }, "no speed": func(c *Config) { c.Proxy.BytesPerSecond = 0 },
 	} {

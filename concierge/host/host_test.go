@@ -1,6 +1,7 @@
 package host
 
 import (
+	"bytes"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -15,10 +16,13 @@ import (
 	"time"
 
 	"github.com/confab-chat/confab/concierge"
+	"github.com/confab-chat/confab/concierge/blob"
 	"github.com/confab-chat/confab/internal/fakechain"
 	"github.com/confab-chat/confab/lightclient"
 	"github.com/confab-chat/confab/namesvc"
 	"github.com/confab-chat/confab/namesvc/wire"
+	"github.com/confab-chat/confab/stream/chunk"
+	"github.com/confab-chat/confab/stream/pebblestore"
 )
 
 func good() Config {
@@ -170,4 +174,52 @@ func (chainless) Devices(context.Context, namesvc.AccountID, time.Duration) (nam
 
 func (chainless) Chain(context.Context) (lightclient.ChainInfo, error) {
 	return lightclient.ChainInfo{}, context.DeadlineExceeded
+}
+
+func TestBackup_HasTheFilesUnlessItIsToldNot(t *testing.T) {
+	home := filepath.Join(t.TempDir(), "c")
+	if _, err := Init(home, good()); err != nil {
+		t.Fatal(err)
+	}
+	store, err := pebblestore.Open(filepath.Join(home, storeDir), pebblestore.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	store.Close()
+	files, err := blob.Open(filepath.Join(home, mediaDir), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	body := []byte("sealed")
+	var tree chunk.Tree
+	tree.Write(body)
+	id, _, _ := tree.Sum()
+	if _, err := files.Receive(id, blob.Owner{1}, uint64(len(body)), 0, bytes.NewReader(body)); err != nil {
+		t.Fatal(err)
+	}
+	for _, o := range []BackupOptions{{}, {Keys: true}, {NoFiles: true}} {
+		to, restored := filepath.Join(t.TempDir(), "saved"), filepath.Join(t.TempDir(), "again")
+		made, err := Backup(t.Context(), home, to, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := Restore(t.Context(), to, restored)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := uint64(1)
+		if o.NoFiles {
+			want = 0
+		}
+		if made.Blobs != want || got.Blobs != want || got.Damaged != 0 {
+			t.Errorf("%+v: %+v and %+v", o, made, got)
+		}
+		_, err = os.Stat(filepath.Join(restored, mediaDir, id.String()[:2], id.String()))
+		if (err == nil) == o.NoFiles {
+			t.Errorf("%+v: the file: %v", o, err)
+		}
+		if _, err := os.Stat(filepath.Join(restored, keyFile)); (err == nil) != o.Keys {
+			t.Errorf("%+v: the key: %v", o, err)
+		}
+	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/confab-chat/confab/namesvc/wire"
@@ -25,6 +26,8 @@ type Client struct {
 	subs    map[stream.ID]*Subscription
 	ended   error
 	done    chan struct{} // closed when it has ended
+
+	held atomic.Int64 // bytes of pages that nobody has taken yet
 }
 
 // Dial begins to speak over a connection, which it closes if that fails. ctx is
@@ -167,7 +170,7 @@ func (c *Client) handle(f Frame) error {
 			s.fail(received(f.Code, f.Text, nil))
 		}
 	case *Ping:
-		c.out.put(Encode(&Pong{Token: f.Token}))
+		c.out.offer(Encode(&Pong{Token: f.Token})) // a server that takes nothing gets none
 	case *Pong:
 	case *Bye:
 		return received(f.Code, f.Text, nil)

@@ -21,9 +21,11 @@ const (
 	// MaxSubscriptions is the most streams one connection may follow: all queues
 	// of a person with some hundred contacts and groups.
 	MaxSubscriptions = 1024
-	// maxInFlight is the most appends of one connection that wait for the disk;
-	// further requests are read when some are done.
-	maxInFlight = 256
+	// maxInFlight is the most appends of one connection that wait for the disk, and
+	// maxFlyingBytes what their bodies may have together; further requests are read
+	// when some are done.
+	maxInFlight    = 256
+	maxFlyingBytes = 512 << 10
 	// maxOut is how many bytes may wait to be written to one connection. Then
 	// requests are no longer read and pushes no longer added.
 	maxOut = 256 << 10
@@ -36,8 +38,29 @@ const (
 	// maxSignature is the most bytes a signature of a head may have.
 	maxSignature = 128
 	// maxBuffered is how many bytes a client holds of a subscription that nobody
-	// reads from; then it lets go of them and asks again later.
+	// reads from, and maxHeld of all those of one connection; what comes then it
+	// lets go of, and asks for it again later.
 	maxBuffered = 1 << 20
+	maxHeld     = 8 << 20
+	// pageCost is what a page counts there beside its entries: it may have none.
+	pageCost = 256
+)
+
+// MaxMemory is the most bytes of frames and bodies that a connection has a server
+// hold, whatever the client sends and does not take: what waits to be written, a
+// page on top of that which was pushed, one that answers a request and one of
+// whichever subscription catches up (they take turns), what waits for the disk and
+// its answers, and the request that is being read.
+const MaxMemory = 2 << 20
+
+const _ uint = MaxMemory - (maxOut + 3*MaxFrame + maxFlyingBytes + maxInFlight*(maxText+100) + MaxRequest) // it is no less
+
+// Frames that ask for nothing, and are answered all the same: pings, and ends of
+// subscriptions that are none. A client needs one in pingEvery, and some more when
+// it looks whether a network is still there.
+const (
+	idleBurst = 60
+	idleEach  = time.Second // until there may be one more
 )
 
 // Times of a connection.

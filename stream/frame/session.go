@@ -19,19 +19,23 @@ type session struct {
 	out       *outbox
 	heard     atomic.Int64 // Unix nanoseconds of the client's last frame
 
+	turn chan struct{} // one subscription catches up at a time
+
 	// Of the goroutine that reads.
 	subs map[stream.ID]*subscriber
+	idle time.Time // until then, frames that ask for nothing are paid for
 
 	mu     sync.Mutex
 	done   sync.Cond // an append was answered
 	flying int       // appends that are not
+	bytes  int       // of their bodies
 	acks   map[stream.ID]uint64
 	acking bool
 	reason error // why the server ended it
 }
 
 func newSession(s *Server, conn Conn, a Authority) *session {
-	c := &session{server: s, conn: conn, authority: a, subs: make(map[stream.ID]*subscriber)}
+	c := &session{server: s, conn: conn, authority: a, subs: make(map[stream.ID]*subscriber), turn: make(chan struct{}, 1)}
 	c.out = newOutbox(conn, func(error) {})
 	c.done.L = &c.mu
 	c.heard.Store(time.Now().UnixNano())
@@ -132,7 +136,11 @@ func (c *session) handle(f Frame) error {
 			c.answer(f.Request, err)
 		}
 	case *Unsubscribe:
-		if s := c.subs[f.Stream]; s != nil {
+		s := c.subs[f.Stream]
+		if s == nil && c.idles() {
+			return errIdle
+		}
+		if s != nil {
 			delete(c.subs, f.Stream)
 			s.end()
 		}
@@ -149,14 +157,33 @@ func (c *session) handle(f Frame) error {
 			}
 		}
 	case *Ping:
+		if c.idles() {
+			return errIdle
+		}
 		c.out.put(Encode(&Pong{Token: f.Token}))
 	case *Pong:
+		if c.idles() {
+			return errIdle
+		}
 	case *Bye:
 		return wire.Errorf(f.Code, "client says: %s", f.Text)
 	default:
 		return wire.Errorf(wire.Invalid, "clients do not send frames of kind %d", f.kind())
 	}
 	return nil
+}
+
+// errIdle ends a connection that costs writes and asks for nothing.
+var errIdle error = wire.Errorf(wire.Invalid, "client sends too many frames that ask for nothing, such as pings: one a second will do")
+
+// idles notes one more such frame, and reports whether there are too many.
+func (c *session) idles() bool {
+	now := time.Now()
+	if c.idle.Before(now) {
+		c.idle = now
+	}
+	c.idle = c.idle.Add(idleEach)
+	return c.idle.Sub(now) > idleBurst*idleEach
 }
 
 // answered says that a request has its answer already.
@@ -182,11 +209,13 @@ func (c *session) append(f *Append) error {
 		c.answer(f.Request, err)
 		return nil
 	}
+	size := len(f.Body)
 	c.mu.Lock()
-	for c.flying >= maxInFlight && c.reason == nil {
+	for (c.flying >= maxInFlight || c.bytes+size > maxFlyingBytes) && c.reason == nil {
 		c.done.Wait()
 	}
 	c.flying++
+	c.bytes += size
 	reason := c.reason
 	c.mu.Unlock()
 	if reason != nil {
@@ -204,9 +233,9 @@ func (c *session) append(f *Append) error {
 			c.out.put(Encode(&Done{Request: request, Seq: r.Seq, Again: r.Again}))
 		}
 		c.mu.Lock()
-		if c.flying--; c.flying == maxInFlight-1 {
-			c.done.Signal()
-		}
+		c.flying--
+		c.bytes -= size
+		c.done.Signal()
 		c.mu.Unlock()
 	})
 	return nil
@@ -316,7 +345,7 @@ func (c *session) subscribe(f *Subscribe) error {
 		c.server.drop(t)
 		return err
 	}
-	s := &subscriber{topic: t, out: c.out, at: page.Last()}
+	s := &subscriber{topic: t, out: c.out, turn: c.turn, at: page.Last()}
 	c.subs[f.Stream] = s
 	c.answer(f.Request, nil)
 	if page.After > f.After || len(page.Entries) > 0 {

@@ -21,6 +21,7 @@ type Subscription struct {
 	bytes  int
 	at     uint64 // the last number that was pushed and kept
 	lost   bool   // pages were let go of
+	wanted bool   // Next waits for a page
 	err    error
 	signal chan struct{} // has something: Next should look
 }
@@ -74,18 +75,31 @@ func (s *Subscription) push(f *Pushed) error {
 	if s.lost || s.err != nil || f.From != s.at {
 		return nil
 	}
-	if s.bytes >= maxBuffered {
+	page := stream.Page{After: f.After, Head: f.Head, Entries: unpacked(f.After, f.Entries)}
+	if page.Last() == s.at {
+		return wire.Errorf(wire.Invalid, "server pushes a page that brings nothing")
+	}
+	// One page is always kept for whoever waits for it: he gets on, however much
+	// others leave lying.
+	if full := s.bytes >= maxBuffered || s.client.held.Load() >= maxHeld; full && (!s.wanted || len(s.pages) > 0) {
 		s.lost = true
 		return nil
 	}
-	page := stream.Page{After: f.After, Head: f.Head, Entries: unpacked(f.After, f.Entries)}
+	s.hold(page, 1)
 	s.pages = append(s.pages, page)
-	for _, e := range page.Entries {
-		s.bytes += len(e.Body) + stream.EntryCost
-	}
 	s.at = page.Last()
 	s.tell()
 	return nil
+}
+
+// hold counts a page that is kept, or with -1 one that is no more; s.mu is held.
+func (s *Subscription) hold(p stream.Page, sign int) {
+	size := pageCost
+	for _, e := range p.Entries {
+		size += len(e.Body) + stream.EntryCost
+	}
+	s.bytes += sign * size
+	s.client.held.Add(int64(sign * size))
 }
 
 func (s *Subscription) tell() {
@@ -108,19 +122,18 @@ func (s *Subscription) fail(err error) {
 // told. Its After is larger than where the last one ended only if entries were
 // trimmed. An error that is not ctx's is the subscription's end.
 func (s *Subscription) Next(ctx context.Context) (stream.Page, error) {
+	defer s.want(false)
 	for {
 		s.mu.Lock()
 		if len(s.pages) > 0 {
 			page := s.pages[0]
 			s.pages = s.pages[1:]
-			for _, e := range page.Entries {
-				s.bytes -= len(e.Body) + stream.EntryCost
-			}
+			s.hold(page, -1)
 			s.mu.Unlock()
 			return page, nil
 		}
 		err, again, at := s.err, s.lost, s.at
-		s.lost = false
+		s.lost, s.wanted = false, true
 		s.mu.Unlock()
 		if err != nil {
 			return stream.Page{}, err
@@ -145,9 +158,21 @@ func (s *Subscription) Next(ctx context.Context) (stream.Page, error) {
 	}
 }
 
-// Close ends the subscription.
+func (s *Subscription) want(page bool) {
+	s.mu.Lock()
+	s.wanted = page
+	s.mu.Unlock()
+}
+
+// Close ends the subscription, and lets go of pages that were not taken.
 func (s *Subscription) Close() {
 	s.fail(wire.Errorf(wire.Unavailable, "subscription was closed"))
+	s.mu.Lock()
+	for _, page := range s.pages {
+		s.hold(page, -1)
+	}
+	s.pages = nil
+	s.mu.Unlock()
 	if s.client.forget(s) {
 		s.client.send(func(request uint64) Frame {
 			return &Unsubscribe{Request: request, Stream: s.id}

@@ -206,6 +206,7 @@ func (t *topic) join(s *subscriber) bool {
 type subscriber struct {
 	topic *topic
 	out   *outbox
+	turn  chan struct{} // of its connection
 
 	// Under topic.mu, once it has joined; before, of who catches up.
 	at   uint64 // what it was sent
@@ -227,33 +228,40 @@ func (s *subscriber) end() {
 // catchUp sends pages, as fast as the connection takes them, until the subscriber
 // is up to date.
 func (s *subscriber) catchUp() {
-	t := s.topic
 	for {
-		s.out.wait()
-		if s.isGone() {
-			return
-		}
-		page, err := t.server.store.Range(t.server.ctx, t.id, s.at, stream.MaxPage)
-		if err != nil {
-			if code := wire.CodeOf(err); code != wire.Unavailable && code != wire.Internal || errors.Is(err, stream.ErrClosed) {
-				s.send(ended(t.id, err))
-				return
-			}
-			if !s.pause() {
-				return
-			}
-			continue
-		}
-		if page.After > s.at || len(page.Entries) > 0 {
-			if !s.send(pushed(t.id, s.at, page)) {
-				return
-			}
-			s.at = page.Last()
-		}
-		if page.Last() == page.Head && t.join(s) {
+		done, err := s.sendPage()
+		if done || err != nil && !s.pause() {
 			return
 		}
 	}
+}
+
+// sendPage sends the next page once the connection has room, and reports whether
+// that was the last. Subscriptions of one connection take turns: otherwise each of
+// them would hold a page as soon as there is room for one.
+func (s *subscriber) sendPage() (done bool, err error) {
+	s.turn <- struct{}{} // whoever has it lets go when the connection ends
+	defer func() { <-s.turn }()
+	s.out.wait()
+	if s.isGone() {
+		return true, nil
+	}
+	t := s.topic
+	page, err := t.server.store.Range(t.server.ctx, t.id, s.at, stream.MaxPage)
+	if err != nil {
+		if code := wire.CodeOf(err); code != wire.Unavailable && code != wire.Internal || errors.Is(err, stream.ErrClosed) {
+			s.send(ended(t.id, err))
+			return true, nil
+		}
+		return false, err
+	}
+	if page.After > s.at || len(page.Entries) > 0 {
+		if !s.send(pushed(t.id, s.at, page)) {
+			return true, nil
+		}
+		s.at = page.Last()
+	}
+	return page.Last() == page.Head && t.join(s), nil
 }
 
 // send queues a frame unless the subscription has ended.
