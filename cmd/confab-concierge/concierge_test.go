@@ -132,7 +132,7 @@ func (w *town) serve(rw http.ResponseWriter, r *http.Request) {
 	}
 	q := r.URL.Query()
 	ask := lightclient.Request{
-		Handle: namesvc.Handle(q.Get("handle")), Chain: q.Has("chain"), Devices: q.Has("devices"), Serving: q.Has("serving"),
+		Handle: namesvc.Handle(q.Get("handle")), Chain: q.Has("chain"), Devices: q.Has("devices"), Serving: q.Has("serving"), Sponsor: q.Has("sponsor"),
 		Known: number(q, "known"), Pin: number(q, "pin"), At: number(q, "at"), After: number(q, "after"),
 	}
 	if id, err := namesvc.ParseAccountID(q.Get("account")); err == nil {
