@@ -16,12 +16,12 @@ func backupVerb() command.Verb {
 		Long: `Copies configuration and messages of one moment into a new folder on the same
 file system. Messages are ciphertext.
 
-With --keys the server key is in it too: whoever has that can pose as this
-concierge. Keep such a backup encrypted.`,
+With --keys the server key is in it too, and the key of your tickets: whoever
+has those can pose as this concierge. Keep such a backup encrypted.`,
 		Examples: []string{"confab-concierge backup --to /backup/monday"},
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "to", Usage: "a `FOLDER` that is not there yet"},
-			command.Bool("keys", "the server key too"),
+			command.Bool("keys", "the server key and the key of tickets too"),
 		},
 		Run: backup,
 	}
@@ -56,7 +56,8 @@ func restoreVerb() command.Verb {
 		Short: "make a concierge's folder of a backup",
 		Long: `Copies a backup into the folder. What was fetched since the backup is offered
 again, which devices notice; what came since is lost. Key packages of the
-backup are not given out any more: devices upload new ones.
+backup are not given out any more: devices upload new ones. Invitation codes
+that were made before are void.
 
 Without a key in the backup, put server.key into the folder, or make a new
 one with init elsewhere and change the entry.`,

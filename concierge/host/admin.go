@@ -49,6 +49,7 @@ func (h *Host) listenAdmin() error {
 		to := r.URL.Query().Get("to")
 		reply(w, struct{}{}, h.backup(to))
 	})
+	h.adminSponsor(mux)
 	h.serve(l, mux)
 	return nil
 }
@@ -118,8 +119,8 @@ func AskStatus(ctx context.Context, home string) (Status, error) {
 var errRedis error = wire.Errorf(wire.Invalid, "messages wait in Redis: back that up with its own means (BGSAVE, or a replica)")
 
 // Backup copies a concierge's folder as it is now into one that is not there yet:
-// configuration, account and store, and the server key if keys is set. It may
-// run meanwhile.
+// configuration, account and store, and its keys if keys is set. It may run
+// meanwhile.
 func Backup(ctx context.Context, home, to string, keys bool) error {
 	c, err := LoadConfig(home)
 	if err != nil {
@@ -140,7 +141,7 @@ func Backup(ctx context.Context, home, to string, keys bool) error {
 	}
 	names := []string{accountFile, ConfigFile}
 	if keys {
-		names = append(names, keyFile)
+		names = append(names, sponsorFile, keyFile)
 	}
 	for _, name := range names { // the configuration last but for the key: its presence says that all is there
 		if err == nil {
@@ -152,8 +153,8 @@ func Backup(ctx context.Context, home, to string, keys bool) error {
 
 func copyFile(from, to, name string) error {
 	b, err := os.ReadFile(filepath.Join(from, name))
-	if errors.Is(err, fs.ErrNotExist) && name == accountFile {
-		return nil // it has never run
+	if errors.Is(err, fs.ErrNotExist) && (name == accountFile || name == sponsorFile) {
+		return nil // it has never run, or sponsors nobody
 	}
 	if err != nil {
 		return fmt.Errorf("copy %s: %w", name, err)
@@ -205,7 +206,7 @@ func Restore(from, home string) error {
 	if err := os.CopyFS(filepath.Join(home, storeDir), os.DirFS(filepath.Join(from, storeDir))); err != nil {
 		return fmt.Errorf("restore: %w", err)
 	}
-	for _, name := range []string{keyFile, accountFile, ConfigFile} {
+	for _, name := range []string{keyFile, sponsorFile, accountFile, ConfigFile} {
 		err := copyFile(from, home, name)
 		if errors.Is(err, fs.ErrNotExist) && name == keyFile {
 			continue // a backup without keys
