@@ -185,7 +185,7 @@ func (r request) obtain(ctx context.Context, modulus []byte, challenge [32]byte,
 	}
 	sig, err := client.Finalize(state, signed)
 	if err != nil || ticket.VerifyBlind(modulus, challenge, sig) != nil {
-		return nil, wire.Errorf(wire.Unauthorized, "what it gave is no signature of its key")
+		return nil, wire.Errorf(wire.Unavailable, "what it gave is no signature of its key")
 	}
 	return sig, nil
 }

@@ -223,13 +223,13 @@ func TestSponsor_ItsAnswerIsCheckedBeforeAnythingIsSent(t *testing.T) {
 		p.spoil = spoil
 		_, err := w.names.Register(t.Context(), p.plan(newPerson(t), "alice"), nil, nil)
 		var failed *agent.SponsorError
-		if !errors.As(err, &failed) || wire.CodeOf(err) != wire.Unauthorized || len(w.relay.sent()) > 0 {
+		if !errors.As(err, &failed) || wire.CodeOf(err) != wire.Unavailable || len(w.relay.sent()) > 0 {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
 	plan := p.plan(newPerson(t), "alice")
 	plan.Sponsor.Sign = func(context.Context, []byte, []byte) ([]byte, error) { return nil, nil }
-	if _, err := w.names.Register(t.Context(), plan, nil, nil); wire.CodeOf(err) != wire.Unauthorized {
+	if _, err := w.names.Register(t.Context(), plan, nil, nil); wire.CodeOf(err) != wire.Unavailable {
 		t.Errorf("nothing: %v", err)
 	}
 }

@@ -151,7 +151,7 @@ func (c *call) resume(a *acting, h namesvc.Handle) (bool, error) {
 // others how to go on.
 func (c *call) ended(a *acting, h namesvc.Handle, err error) error {
 	switch {
-	case err == nil, errors.Is(err, agent.ErrOver):
+	case err == nil, errors.Is(err, agent.ErrOver), refused(err):
 		// What is left in the journal by mistake does no harm: next time it
 		// turns out to be done.
 		if ferr := c.forget(a, h); ferr != nil {

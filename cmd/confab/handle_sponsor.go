@@ -138,6 +138,17 @@ func (p *patron) advise(h namesvc.Handle, err error) error {
 	return fmt.Errorf("%w; to work instead, leave --sponsor out", err)
 }
 
+// refused reports whether a sponsor has said no, so that nothing waits for him any
+// more. One who does not answer, or only nonsense, may have signed already.
+func refused(err error) bool {
+	var failed *agent.SponsorError
+	if !errors.As(err, &failed) {
+		return false
+	}
+	code := wire.CodeOf(failed.Err)
+	return code != wire.Unavailable && code != wire.Internal
+}
+
 // instead returns why a patron whom nobody named did not pay, if work can take his
 // place.
 func (p *patron) instead(err error) error {
@@ -171,7 +182,7 @@ func (c *call) unpaid(a *acting, p agent.Prepared, w *watch) (agent.Prepared, bo
 		c.Say("it waited for a ticket, and is given up (%v); beginning anew", err)
 		return p, false, c.forget(a, p.Handle)
 	case err != nil:
-		return p, false, by.advise(p.Handle, err)
+		return p, false, by.advise(p.Handle, c.ended(a, p.Handle, err))
 	}
 	return paid, true, c.begin(a, paid)
 }
