@@ -358,3 +358,22 @@ func FuzzTicketRequest(f *testing.F) {
 		}
 	})
 }
+
+// BenchmarkSponsor_Sign is what a ticket costs its sponsor, but for the disk.
+func BenchmarkSponsor_Sign(b *testing.B) {
+	key := namescript.NewMint("harbor").Private()
+	signer := blindrsa.NewSigner(key)
+	client, err := blindrsa.NewClient(blindrsa.SHA384PSSDeterministic, &key.PublicKey)
+	if err != nil {
+		b.Fatal(err)
+	}
+	blinded, _, err := client.Blind(rand.Reader, make([]byte, 32))
+	if err != nil {
+		b.Fatal(err)
+	}
+	for b.Loop() {
+		if _, err := signer.BlindSign(blinded); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
