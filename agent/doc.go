@@ -8,5 +8,8 @@
 // What it must not know: terminals, flags, the words shown to people, and how
 // the chain reaches agreement.
 //
+// A registration is paid for with work or by a [Sponsor], who never learns what he
+// pays for.
+//
 // Start at [Names]; keys at rest are agent/keyring's.
 package agent

@@ -30,6 +30,7 @@ const (
 	Sending    Step = 4 // an op is on its way
 	Waiting    Step = 5 // a block went by; Height is set
 	Done       Step = 6 // proven at Height
+	Asking     Step = 7 // the sponsor is asked for a ticket
 )
 
 // Progress is told to whoever waits.

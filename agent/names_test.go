@@ -216,7 +216,7 @@ func TestRegister_SaysWhyAHandleCannotBeHad(t *testing.T) {
 		"alice":  {wire.Exists, "@alice is taken (by account " + p.genesis.Account().String()[:8] + "…)"},
 		"al1ce":  {wire.Exists, "@al1ce cannot be registered: it looks like @alice, which is taken"},
 		"al_ice": {wire.Exists, "@al_ice cannot be registered: it looks like @alice, which is taken"},
-		"bob":    {wire.Invalid, "@bob has 3 characters; this chain registers handles of at least 4"},
+		"bob":    {wire.Invalid, "@bob has 3 characters; this chain registers handles of at least 4, and shorter ones with a sponsor's ticket"},
 	} {
 		if err := w.register(q, h); wire.CodeOf(err) != want.code || err.Error() != want.text {
 			t.Errorf("%v: %v (%v), want %q (%v)", h, err, wire.CodeOf(err), want.text, want.code)

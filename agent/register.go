@@ -23,15 +23,18 @@ type Plan struct {
 	Root    namesvc.Signer // one of the account's root keys
 	Devices []Member
 	Records *namesvc.Records
+	Sponsor *Sponsor // who pays, or nil to work
 }
 
-// Prepared is a registration that is signed and paid for: everything that is
-// needed to finish it, and nothing secret. Keep it until it is done.
+// Prepared is a registration that is signed, and paid for or about to be:
+// everything that is needed to finish it. Keep it until it is done. While it waits
+// for a sponsor's ticket it holds what is to be kept from the sponsor; otherwise
+// nothing in it is secret.
 type Prepared struct {
 	Handle   namesvc.Handle
 	Account  namesvc.AccountID
 	Register []byte // exact bytes of the signed op
-	Commit   []byte // exact bytes of the commit that announces it
+	Commit   []byte // exact bytes of the commit that announces it; see Asks
 }
 
 // ErrOver says that a prepared registration can never be finished: its time ran
@@ -39,13 +42,15 @@ type Prepared struct {
 // says why and keeps its kind.
 var ErrOver = errors.New("it can no longer be finished")
 
-// Register registers an account, with or without a handle: it works, commits,
-// reveals, and returns when the result is proven. save is called with what must
-// be kept before anything is sent, so that Resume can finish after a crash. A
-// handle that the account holds already is fine, and nothing is done.
+// Register registers an account, with or without a handle: it works or has its
+// sponsor pay, commits, reveals, and returns when the result is proven. save is
+// called with what must be kept before anything is sent, so that Resume can finish
+// after a crash; with a sponsor it is called twice, before he is asked and when
+// the ticket is there, for the same op. A handle that the account holds already is
+// fine, and nothing is done.
 //
 // Errors are the law's (*lightclient.RejectError), or of kind Exists if the
-// handle is taken or looks like one that is.
+// handle is taken or looks like one that is, or *SponsorError.
 func (n *Names) Register(ctx context.Context, p Plan, save func(Prepared) error, report Report) (lightclient.Proof, error) {
 	if report == nil {
 		report = func(Progress) {}
@@ -62,28 +67,60 @@ func (n *Names) Register(ctx context.Context, p Plan, save func(Prepared) error,
 		if err != nil {
 			return lightclient.Proof{}, err
 		}
-		if l := int(info.Params.MinHandle); p.Handle != "" && len(p.Handle) < l {
-			return lightclient.Proof{}, wire.Errorf(wire.Invalid, "%v has %d characters; this chain registers handles of at least %d", p.Handle, len(p.Handle), l)
+		if err := longEnough(p, info.Params); err != nil {
+			return lightclient.Proof{}, err
 		}
 		ready, err := n.prepare(ctx, p, info, report)
 		if err != nil {
+			return lightclient.Proof{}, short(err, info.Params, p.Handle)
+		}
+		if err := keep(save, ready); err != nil {
 			return lightclient.Proof{}, err
 		}
-		if save != nil {
-			if err := save(ready); err != nil {
-				return lightclient.Proof{}, fmt.Errorf("keep the registration: %w", err)
+		if p.Sponsor != nil {
+			report(Progress{Step: Asking, Height: info.Proof.Height})
+			if ready, err = n.Pay(ctx, ready, *p.Sponsor); err != nil {
+				return lightclient.Proof{}, short(err, info.Params, p.Handle)
+			}
+			if err := keep(save, ready); err != nil {
+				return lightclient.Proof{}, err
 			}
 		}
 		proof, err = n.Resume(ctx, ready, report)
-		// The chain may have moved on while we worked. Look, and work again.
+		// The chain may have moved on while we worked. Look, and work again. A
+		// ticket is not got a second time for nothing, so there is one attempt.
 		lost := rejected(err, namesvc.HandleTaken) || rejected(err, namesvc.AccountExists)
-		if !outrun(err) && !lost || attempt == attempts {
-			return proof, err
+		if !outrun(err) && !lost || attempt == attempts || p.Sponsor != nil {
+			return proof, short(err, info.Params, p.Handle)
 		}
 		if err := pause(ctx); err != nil {
 			return lightclient.Proof{}, err
 		}
 	}
+}
+
+func keep(save func(Prepared) error, p Prepared) error {
+	if save == nil {
+		return nil
+	}
+	if err := save(p); err != nil {
+		return fmt.Errorf("keep the registration: %w", err)
+	}
+	return nil
+}
+
+// longEnough reports that the chain registers no handle as short as the plan's.
+func longEnough(p Plan, limits namesvc.Params) error {
+	least, work, n := int(limits.MinSponsored), int(limits.MinHandle), len(p.Handle)
+	switch {
+	case n == 0 || n >= work || n >= least && p.Sponsor != nil:
+		return nil
+	case n >= least:
+		return wire.Errorf(wire.Invalid, "%v has %d characters; this chain registers handles of at least %d, and shorter ones with a sponsor's ticket", p.Handle, n, work)
+	case p.Sponsor != nil:
+		return wire.Errorf(wire.Invalid, "%v has %d characters; this chain registers handles of at least %d, also with a sponsor's ticket", p.Handle, n, least)
+	}
+	return wire.Errorf(wire.Invalid, "%v has %d characters; this chain registers handles of at least %d", p.Handle, n, work)
 }
 
 // free reports why a handle cannot be registered, as far as the state tells, and
@@ -144,13 +181,21 @@ func (n *Names) prepare(ctx context.Context, p Plan, info lightclient.ChainInfo,
 	}
 	commit := namesvc.Commit{
 		Chain: info.Params.Chain, Hash: namesvc.CommitHash(register),
-		Checkpoint: info.Checkpoint.Number, Payment: ticket.Work,
+		Checkpoint: info.Checkpoint.Number,
 	}
-	proof, err := work(ctx, info, commit.Hash, report)
+	if p.Sponsor != nil {
+		if _, err := n.sponsorKey(ctx, p.Sponsor.Account); err != nil {
+			return Prepared{}, &SponsorError{Err: err}
+		}
+		commit.Payment = ticket.Blind
+		commit.Proof, err = n.ask(info, p.Sponsor.Account)
+	} else {
+		commit.Payment = ticket.Work
+		commit.Proof, err = work(ctx, info, commit.Hash, report)
+	}
 	if err != nil {
 		return Prepared{}, err
 	}
-	commit.Proof = proof
 	// The commit's own window opens now, not when the work began.
 	if info, err = n.Client.Chain(ctx); err != nil {
 		return Prepared{}, err
@@ -163,8 +208,9 @@ func (n *Names) prepare(ctx context.Context, p Plan, info lightclient.ChainInfo,
 // blocks behind the head it is counted from.
 func within(limit uint64) uint64 { return limit - min(limit/10, 10) }
 
-// Resume finishes a registration that Register prepared, wherever it stopped.
-// The error wraps ErrOver if it can never be finished.
+// Resume finishes a registration that Register prepared, wherever it stopped. One
+// that waits for a ticket goes through Pay first. The error wraps ErrOver if it
+// can never be finished.
 func (n *Names) Resume(ctx context.Context, p Prepared, report Report) (lightclient.Proof, error) {
 	if report == nil {
 		report = func(Progress) {}
@@ -174,8 +220,12 @@ func (n *Names) Resume(ctx context.Context, p Prepared, report Report) (lightcli
 		return lightclient.Proof{}, err
 	}
 	if !done {
-		if _, err := n.Client.Submit(ctx, p.Commit, stage(Committing, report)); err != nil && !rejected(err, namesvc.CommitExists) {
-			return lightclient.Proof{}, over(err)
+		commit, err := n.window(ctx, p)
+		if err != nil {
+			return lightclient.Proof{}, err
+		}
+		if _, err := n.Client.Submit(ctx, commit, stage(Committing, report)); err != nil && !rejected(err, namesvc.CommitExists) {
+			return lightclient.Proof{}, sponsored(over(err))
 		}
 		if proof, err = n.reveal(ctx, p, report); err != nil {
 			return lightclient.Proof{}, over(err)
@@ -183,6 +233,29 @@ func (n *Names) Resume(ctx context.Context, p Prepared, report Report) (lightcli
 	}
 	report(Progress{Step: Done, Height: proof.Height, Source: proof.Source})
 	return proof, nil
+}
+
+// window returns the commit to be sent. Nobody signs a commit, so that of one that
+// a ticket pays for can begin its time anew: work can be done again, and a ticket
+// should not be lost because an outage was longer than a commit may wait.
+func (n *Names) window(ctx context.Context, p Prepared) ([]byte, error) {
+	c, err := p.commit()
+	if err != nil {
+		return nil, err
+	}
+	if _, waits := asked(c); waits {
+		return nil, wire.Errorf(wire.Invalid, "resume registration: its ticket is not there yet")
+	}
+	if c.Payment != ticket.Blind {
+		return p.Commit, nil
+	}
+	info, err := n.Client.Chain(ctx)
+	if err != nil {
+		return nil, err
+	}
+	again := *c
+	again.Expires = max(c.Expires, info.Proof.Height+within(info.Params.Reveal))
+	return namesvc.EncodeCommit(again), nil
 }
 
 // registered reports whether the registration is on the chain already. Its

@@ -65,6 +65,7 @@ const (
 	keptTokens   byte = 17 // how many tokens he has had
 	keptTokenKey byte = 18 // our key for tokens of an epoch
 	keptSpent    byte = 19 // tokens of an epoch that were spent here
+	keptGrants   byte = 20 // invitation codes, and how many tickets were given
 
 	keptVault byte = 32 // the backup of his history
 	keptPins  byte = 33 // which files are kept for him

@@ -18,6 +18,7 @@ type extras struct {
 	outgoing  *buckets
 	gateway   *gateway
 	questions *buckets // of each network: what the gateway is asked
+	sponsor   *sponsor
 	local     bool
 	tunnels   struct { // guarded by Server.mu
 		all int
@@ -34,6 +35,9 @@ func newExtras(o Options) (x extras, err error) {
 	if len(o.Sources) > 0 {
 		x.gateway = newGateway(o.Sources, o.Now)
 	}
+	if x.sponsor, err = newSponsor(o.Sponsor); err != nil {
+		return x, err
+	}
 	x.tickets, err = newTicketer(o.Key)
 	return x, err
 }
@@ -45,6 +49,7 @@ func (s *Server) describeExtras(d *Descriptor) {
 		d.MaxPins, d.VaultMedia = MaxPins, s.limits.VaultMediaBytes
 	}
 	d.VaultBytes, d.Tunnels, d.Gateway = s.limits.VaultBytes, uint64(max(s.limits.Tunnels, 0)), s.gateway != nil
+	d.Sponsors = s.sponsor.how()
 }
 
 // mountExtras serves them.
@@ -53,6 +58,7 @@ func (s *Server) mountExtras(mux *http.ServeMux) {
 	mux.HandleFunc("GET /v1/media/{id}", func(w http.ResponseWriter, r *http.Request) { s.download(w, r, (*blob.Blob).Content) })
 	mux.HandleFunc("GET /v1/media/{id}/leaves", func(w http.ResponseWriter, r *http.Request) { s.download(w, r, (*blob.Blob).Leaves) })
 	mux.HandleFunc("GET /v1/tunnel", s.tunnel)
+	s.mountSponsor(mux)
 	if s.gateway != nil {
 		s.mountGateway(mux)
 	}

@@ -55,7 +55,7 @@ func forwardedPaths() []forwarded {
 	always := func(url.Values, []byte) bool { return true }
 	ofHeight := func(q url.Values, _ []byte) bool { return q.Has("at") } // a head that is there stays
 	return []forwarded{
-		{pattern: "GET /v1/bundle", params: []string{"account", "after", "at", "chain", "checkpoint", "commit", "devices", "handle", "known", "pin", "serving", "wait"}, final: ofHeight},
+		{pattern: "GET /v1/bundle", params: []string{"account", "after", "at", "chain", "checkpoint", "commit", "devices", "handle", "known", "pin", "serving", "sponsor", "wait"}, final: ofHeight},
 		{pattern: "GET /v1/status"},
 		{pattern: "GET /v1/pin"},
 		{pattern: "GET /v1/votes"},

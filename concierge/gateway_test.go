@@ -81,7 +81,7 @@ func (v *validator) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 func (v *validator) bundle(q url.Values, n func(string) uint64) (bundle.Bundle, error) {
 	r := lightclient.Request{
-		Handle: namesvc.Handle(q.Get("handle")), Chain: q.Has("chain"), Devices: q.Has("devices"), Serving: q.Has("serving"),
+		Handle: namesvc.Handle(q.Get("handle")), Chain: q.Has("chain"), Devices: q.Has("devices"), Serving: q.Has("serving"), Sponsor: q.Has("sponsor"),
 		Known: n("known"), Pin: n("pin"), At: n("at"),
 	}
 	if id, err := namesvc.ParseAccountID(q.Get("account")); err == nil {
@@ -111,6 +111,9 @@ func TestGateway_IsASourceLikeAValidator(t *testing.T) {
 	}
 	if _, err := client.Resolve(t.Context(), "nobody", 0); wire.CodeOf(err) != wire.NotFound {
 		t.Errorf("who is not there: %v", err)
+	}
+	if _, _, _, err := client.Sponsor(t.Context(), d.bob.ID, 0); wire.CodeOf(err) != wire.NotFound || !strings.Contains(err.Error(), "sponsors nobody") {
+		t.Errorf("a sponsor: %v", err)
 	}
 	_, devices, _, err := client.Devices(t.Context(), d.bob.ID, 0)
 	if err != nil || len(devices.List) != 1 {

@@ -37,6 +37,7 @@ type Descriptor struct {
 	VaultMedia   uint64 // bytes of the vault's files
 	Tunnels      uint64 // of one device; 0: there is no proxy
 	Gateway      bool   // to the chain
+	Sponsors     uint64 // who gets tickets for registrations: SponsorsNobody, SponsorsInvited, SponsorsAnybody
 }
 
 func (s *Server) descriptor() Descriptor {

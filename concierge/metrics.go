@@ -16,6 +16,7 @@ type figures struct {
 	sessions *prometheus.CounterVec
 	ended    prometheus.Counter
 	tokens   *prometheus.CounterVec
+	tickets  *prometheus.CounterVec
 
 	uploads     *prometheus.CounterVec
 	downloads   prometheus.Counter
@@ -39,6 +40,7 @@ func newFigures(r *prometheus.Registry, connections func() int) *figures {
 		packages: count("packages_total", "Key packages given out: for one use, or of last resort.", "kind"),
 		sessions: count("sessions_total", "Handshakes, by how they ended.", "result"),
 		tokens:   count("tokens_total", "Tokens for knocks, by what was done with them.", "result"),
+		tickets:  count("tickets_total", "Requests for tickets for registrations, by what became of them.", "result"),
 		knocks:   count("knocks_total", "Knocks admitted.").WithLabelValues(),
 		ended:    count("ended_total", "Connections ended because their device is not listed any more.").WithLabelValues(),
 	}

@@ -42,6 +42,8 @@ type Options struct {
 	// Sources are whom the gateway to the chain asks, base URLs of the query API;
 	// none: there is no gateway.
 	Sources []string
+	// Sponsor pays for people's registrations; nil: it does not.
+	Sponsor *Sponsorship
 	// Local lets the concierge reach others on this machine and in private
 	// networks, whose URLs anybody may write into an entry: for trying things out.
 	Local  bool

@@ -168,6 +168,9 @@ func answers(r Request, v *bundle.Verified) error {
 	if err == nil && r.Devices {
 		_, err = v.Devices(e.Account)
 	}
+	if err == nil && r.Sponsor {
+		_, err = sponsorLeaf(v, e.Account)
+	}
 	for _, s := range e.Records.Concierges {
 		if err == nil && r.Serving {
 			_, err = v.Leaf(namesvc.AccountKey(s.Account))

@@ -17,12 +17,13 @@ import (
 type Request struct {
 	Handle  namesvc.Handle
 	Account *namesvc.AccountID
-	Commit  *[32]byte
+	Commit  *[32]byte // by its id
 	Chain   bool
 	At      uint64 // only the head of this height
 
 	Devices bool   // with a handle or account: its devices too
 	Serving bool   // with a handle or account: the entries of its concierges too
+	Sponsor bool   // with an account: what it says and may do as a sponsor too
 	Known   uint64 // height of a head that the asker has verified, or 0
 	Pin     uint64 // height of the asker's pin
 	After   uint64 // wait a while for a head above this height
@@ -204,6 +205,36 @@ func (c *Client) account(ctx context.Context, r Request, id namesvc.AccountID, m
 		err = &AnswerError{Proof: p, Err: err}
 	}
 	return e, d, p, err
+}
+
+// Sponsor returns the proven entry of an account and its sponsor leaf: the key of
+// its tickets, which everybody must have from here and not from the sponsor. The
+// error is of kind NotFound if the account never declared one.
+func (c *Client) Sponsor(ctx context.Context, id namesvc.AccountID, maxAge time.Duration) (namesvc.Entry, namesvc.Sponsor, Proof, error) {
+	e, _, p, err := c.account(ctx, Request{Account: &id, Sponsor: true}, id, maxAge)
+	if err != nil {
+		return e, namesvc.Sponsor{}, p, err
+	}
+	s, err := sponsorLeaf(p.verified, id)
+	if err != nil {
+		err = &AnswerError{Proof: p, Err: err}
+	}
+	return e, s, p, err
+}
+
+func sponsorLeaf(v *bundle.Verified, id namesvc.AccountID) (namesvc.Sponsor, error) {
+	b, err := v.Leaf(namesvc.SponsorKey(id))
+	switch {
+	case err != nil:
+		return namesvc.Sponsor{}, fmt.Errorf("sponsor %v: %w", id, err)
+	case b == nil:
+		return namesvc.Sponsor{}, wire.Errorf(wire.NotFound, "account %v sponsors nobody", id)
+	}
+	s, err := namesvc.DecodeSponsor(b)
+	if err != nil {
+		return namesvc.Sponsor{}, wire.Errorf(wire.Invalid, "%w", err)
+	}
+	return s, nil
 }
 
 // ChainInfo is what one must know of a chain to make ops for it.

@@ -205,12 +205,12 @@ func (s *submission) send(ctx context.Context) error {
 // look asks whether the op is in the state under a head that has not been seen.
 func (s *submission) look(ctx context.Context) (Proof, bool, error) {
 	if s.tx.Commit != nil {
-		hash := s.tx.Commit.Hash
-		p, err := s.c.ask(ctx, Request{Commit: &hash, After: s.height}, 0)
+		id := s.tx.Commit.ID()
+		p, err := s.c.ask(ctx, Request{Commit: &id, After: s.height}, 0)
 		if err != nil {
 			return Proof{}, false, err
 		}
-		leaf, err := p.verified.Leaf(namesvc.CommitKey(hash))
+		leaf, err := p.verified.Leaf(namesvc.CommitKey(id))
 		return p, leaf != nil, err
 	}
 	op := s.tx.Op

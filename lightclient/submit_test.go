@@ -10,10 +10,12 @@ import (
 	"time"
 
 	"github.com/confab-chat/confab/internal/fakechain"
+	"github.com/confab-chat/confab/internal/namescript"
 	"github.com/confab-chat/confab/lightclient"
 	"github.com/confab-chat/confab/lightclient/bundle"
 	"github.com/confab-chat/confab/lightclient/verify"
 	"github.com/confab-chat/confab/namesvc"
+	"github.com/confab-chat/confab/namesvc/ticket"
 	"github.com/confab-chat/confab/namesvc/wire"
 )
 
@@ -83,7 +85,7 @@ func (w *liveWorld) isIn(op []byte, p lightclient.Proof, err error) {
 	w.do(err)
 	tx, _ := namesvc.Parse(op)
 	if tx.Commit != nil {
-		if b, err := v.Leaf(namesvc.CommitKey(tx.Commit.Hash)); b == nil || err != nil {
+		if b, err := v.Leaf(namesvc.CommitKey(tx.Commit.ID())); b == nil || err != nil {
 			w.t.Errorf("the commit is not in the state, %v", err)
 		}
 		return
@@ -476,5 +478,40 @@ func TestSubmit_EndsWhenTrustHasExpired(t *testing.T) {
 		if !errors.Is(err, verify.ErrExpired) || !strings.Contains(err.Error(), "start from a newer pin") {
 			t.Errorf("got %v", err)
 		}
+	})
+}
+
+// TestSubmit_FindsACommitThatATicketPaysFor: its id is not its hash. What the
+// ticket is checked against is proven too.
+func TestSubmit_FindsACommitThatATicketPaysFor(t *testing.T) {
+	live(t, func(t *testing.T, w *liveWorld) {
+		c := w.client(w.honest("first"))
+		mint := namescript.NewMint("harbor")
+		harbor := w.harbor
+		if _, _, _, err := c.Sponsor(t.Context(), harbor.ID, 0); wire.CodeOf(err) != wire.NotFound {
+			t.Fatalf("it sponsors already: %v", err)
+		}
+		declared := w.Sign(harbor, namesvc.OpSponsor, namesvc.Sponsorship{Key: mint.Key()})
+		p, err := c.Submit(t.Context(), declared, w.report)
+		w.isIn(declared, p, err)
+		_, s, _, err := c.Sponsor(t.Context(), harbor.ID, 0)
+		if err != nil || !bytes.Equal(s.Key, mint.Key()) {
+			t.Fatalf("the leaf is %+v, %v", s, err)
+		}
+
+		info, err := c.Chain(t.Context())
+		w.do(err)
+		work, register := w.Registration(fakechain.NewActor("bob", namesvc.Person), "bobby", nil)
+		tx, _ := namesvc.Parse(work)
+		commit := *tx.Commit
+		commit.Checkpoint, commit.Payment = info.Checkpoint.Number, ticket.Blind
+		sig, err := mint.Ticket(ticket.Challenge(commit.Chain, commit.Hash, info.Checkpoint.Digest))
+		w.do(err)
+		commit.Proof = ticket.BlindProof(harbor.ID, sig)
+		op := namesvc.EncodeCommit(commit)
+		p, err = c.Submit(t.Context(), op, w.report)
+		w.isIn(op, p, err)
+		p, err = c.Submit(t.Context(), register, w.report)
+		w.isIn(register, p, err)
 	})
 }

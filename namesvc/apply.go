@@ -133,8 +133,7 @@ func (l *law) order(txs []*Tx) ([]int, error) {
 			order = append(order, i)
 			continue
 		}
-		var c commitLeaf
-		err := l.load(CommitKey(tx.hash), &c)
+		c, _, err := l.committed(tx.hash, tx.body.(*Registration).Handle)
 		if err != nil && !errors.Is(err, errAbsent) {
 			return nil, err
 		}
@@ -231,6 +230,8 @@ func (l *law) change(tx *Tx) error {
 		err = l.operate(e, by, *body)
 	case *Vote:
 		err = l.vote(e, by, *body)
+	case *Sponsorship:
+		err = l.sponsor(e, by, *body)
 	default:
 		err = reject(Malformed, "%v", op.Kind)
 	}

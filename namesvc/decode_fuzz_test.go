@@ -111,6 +111,7 @@ func FuzzDecodeSmallLeaves(f *testing.F) {
 		back(t, b, namesvc.DecodeCheckpoint, func(c namesvc.Checkpoint) []byte { return wire.Encode(c) })
 		back(t, b, namesvc.DecodeValidatorSet, func(s namesvc.ValidatorSet) []byte { return wire.Encode(s) })
 		back(t, b, namesvc.DecodeOperator, namesvc.Operator.Encode)
+		back(t, b, namesvc.DecodeSponsor, namesvc.Sponsor.Encode)
 		back(t, b, namesvc.DecodeInForce, func(r namesvc.InForce) []byte { return wire.Encode(r) })
 		for kind := byte('a'); kind <= 'z'; kind++ {
 			if v := namesvc.DecodeLeaf(kind, b); (v == nil) != (len(b) == 0) {
@@ -137,7 +138,7 @@ func FuzzDecodeBodies(f *testing.F) {
 		for _, into := range []any{
 			new(namesvc.Registration), new(namesvc.Records), new(namesvc.DeviceList), new(namesvc.RootList), new(namesvc.Renewal),
 			new(namesvc.Release), new(namesvc.Cancel), new(namesvc.Commit), new(namesvc.Op), new(namesvc.Meter), new(namesvc.Checkpoint),
-			new(namesvc.ValidatorSet), new(namesvc.Offer), new(namesvc.Vote), new(namesvc.Operator), new(namesvc.InForce), new(namesvc.Fault),
+			new(namesvc.ValidatorSet), new(namesvc.Offer), new(namesvc.Vote), new(namesvc.Sponsorship), new(namesvc.Sponsor), new(namesvc.Operator), new(namesvc.InForce), new(namesvc.Fault),
 			new(namesvc.Pending), new(namesvc.Lease), new(commitLeaf), new(queueLeaf),
 		} {
 			if wire.Decode(b, into, namesvc.MaxOp) == nil && !bytes.Equal(wire.Encode(into), b) {

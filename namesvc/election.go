@@ -238,7 +238,7 @@ func (el *election) remove(v Validator) {
 }
 
 // elect settles the votes of a checkpoint: it writes the set that they lead to,
-// schedules the rule set that they carried, and strikes out votes that have had
+// schedules the rule set and sets the quotas that they carried, and strikes out votes that have had
 // their effect, or lost it with a validator that is gone. So nobody comes back
 // by a vote from before.
 func (l *law) elect(c *Checkpoint) error {
@@ -251,6 +251,10 @@ func (l *law) elect(c *Checkpoint) error {
 	if err != nil {
 		return err
 	}
+	quotas, err := l.endow(el)
+	if err != nil {
+		return err
+	}
 	if err := el.run(c.Height); err != nil {
 		return err
 	}
@@ -259,7 +263,8 @@ func (l *law) elect(c *Checkpoint) error {
 	}
 	for id, o := range el.operators {
 		left := slices.DeleteFunc(slices.Clone(o.Votes), func(v Vote) bool {
-			return el.gone[id] || v.Kind == VotePower && el.moved[v.Account] || v.Kind == VoteRules && rules
+			return el.gone[id] || v.Kind == VotePower && el.moved[v.Account] || v.Kind == VoteRules && rules ||
+				v.Kind == VoteSponsor && quotas[v.Account]
 		})
 		switch {
 		case el.gone[id] && len(o.Key) == 0:

@@ -16,14 +16,15 @@ const (
 	LeafAccount    = 'a' // id: account id; value: Entry
 	LeafHandle     = 'h' // id: skeleton; value: HandleLeaf
 	LeafDevices    = 'd' // id: account id; value: Devices
-	LeafCommit     = 'k' // id: commit hash; value: commitLeaf
-	LeafQueue      = 'q' // id: number, 8 bytes big-endian; value: commit hash
+	LeafCommit     = 'k' // id: commit id; value: commitLeaf
+	LeafQueue      = 'q' // id: number, 8 bytes big-endian; value: commit id
 	LeafMeter      = 'm' // one; value: Meter
 	LeafParams     = 'p' // one; value: Params
 	LeafValidators = 'v' // one; value: ValidatorSet
 	LeafCheckpoint = 'c' // id: number, 8 bytes big-endian; value: Checkpoint
 	LeafOperator   = 'o' // id: account id; value: Operator
 	LeafRules      = 'r' // one; value: InForce
+	LeafSponsor    = 's' // id: account id; value: Sponsor
 )
 
 // LeafKey returns the key of the leaf of this kind and id. Tools that talk to
@@ -46,8 +47,8 @@ func HandleKey(s Skeleton) Key { return LeafKey(LeafHandle, []byte(s)) }
 // DevicesKey returns the key of an account's devices.
 func DevicesKey(id AccountID) Key { return LeafKey(LeafDevices, id[:]) }
 
-// CommitKey returns the key of a commit.
-func CommitKey(hash [32]byte) Key { return LeafKey(LeafCommit, hash[:]) }
+// CommitKey returns the key of a commit, given its id, see [Commit.ID].
+func CommitKey(id [32]byte) Key { return LeafKey(LeafCommit, id[:]) }
 
 // ParamsKey returns the key of the chain's parameters.
 func ParamsKey() Key { return LeafKey(LeafParams, nil) }
@@ -57,6 +58,9 @@ func ValidatorsKey() Key { return LeafKey(LeafValidators, nil) }
 
 // OperatorKey returns the key of what an account says as a validator's operator.
 func OperatorKey(id AccountID) Key { return LeafKey(LeafOperator, id[:]) }
+
+// SponsorKey returns the key of what an account says and may do as a sponsor.
+func SponsorKey(id AccountID) Key { return LeafKey(LeafSponsor, id[:]) }
 
 // RulesKey returns the key of the rule set in force.
 func RulesKey() Key { return LeafKey(LeafRules, nil) }
@@ -117,7 +121,7 @@ type Meter struct {
 	_          struct{} `cbor:",toarray"`
 	Checkpoint uint64   // number of the newest checkpoint
 	Day        uint64   // seconds since 1970, divided by 86,400
-	Commits    uint32   // commits on that day
+	Commits    uint32   // commits by work on that day
 	Oldest     uint64   // first commit still in the queue
 	Next       uint64   // number of the next commit
 }
@@ -154,7 +158,7 @@ func DecodeCheckpoint(b []byte) (Checkpoint, error) {
 var leafNames = map[byte]string{
 	LeafAccount: "account", LeafHandle: "handle", LeafDevices: "devices", LeafCommit: "commit", LeafQueue: "queue",
 	LeafMeter: "meter", LeafParams: "params", LeafValidators: "validators", LeafCheckpoint: "checkpoint",
-	LeafOperator: "operator", LeafRules: "rules",
+	LeafOperator: "operator", LeafRules: "rules", LeafSponsor: "sponsor",
 }
 
 // LeafName returns a leaf's kind in a word.
@@ -192,6 +196,8 @@ func DecodeLeaf(kind byte, value []byte) any {
 		v, err = DecodeOperator(value)
 	case LeafRules:
 		v, err = DecodeInForce(value)
+	case LeafSponsor:
+		v, err = DecodeSponsor(value)
 	default:
 		return value
 	}

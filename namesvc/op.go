@@ -25,14 +25,15 @@ const (
 	OpRelease  OpKind = 7  // give a handle back
 	OpCancel   OpKind = 8  // undo a pending change
 	OpOperate  OpKind = 9  // offer to run a validator, or stop running one
-	OpVote     OpKind = 10 // vote on the validators or the rule set
+	OpVote     OpKind = 10 // vote on the validators, the rule set or a sponsor
+	OpSponsor  OpKind = 11 // declare the key that signs tickets, or stop sponsoring
 )
 
 // opNames is indexed by OpKind.
 var opNames = [...]string{
 	OpCommit: "commit", OpRegister: "register", OpRecords: "records", OpDevices: "devices",
 	OpRoots: "roots", OpRenew: "renew", OpRelease: "release", OpCancel: "cancel",
-	OpOperate: "operate", OpVote: "vote",
+	OpOperate: "operate", OpVote: "vote", OpSponsor: "sponsor",
 }
 
 // String returns the kind's name.
@@ -112,6 +113,19 @@ func SignOp(op Op, body any, by Signer) []byte {
 func EncodeCommit(c Commit) []byte {
 	c.Kind = OpCommit
 	return wire.Encode(envelope{Payload: wire.Encode(c)})
+}
+
+// ID returns what names the commit in the state, with [CommitKey]. It depends on
+// the kind of payment: nobody signs a commit, so whoever saw one could make it
+// again with another kind, and what that one may register is not the same. With
+// ids of their own the two never meet.
+func (c Commit) ID() [32]byte { return commitID(c.Payment, c.Hash) }
+
+func commitID(by ticket.Payment, hash [32]byte) [32]byte {
+	if by == ticket.Blind {
+		return wire.TagTicket.Sum(hash[:])
+	}
+	return hash
 }
 
 // CommitHash returns the hash that a commit announces: over every byte of the
@@ -214,6 +228,8 @@ func decodeBody(kind OpKind, b []byte) (any, error) {
 		body = new(Offer)
 	case OpVote:
 		body = new(Vote)
+	case OpSponsor:
+		body = new(Sponsorship)
 	default:
 		return nil, reject(Malformed, "%v is unknown or needs no signature", kind)
 	}

@@ -14,8 +14,8 @@ import (
 const maxExtraBits = 20
 
 // RequiredBits returns how many bits of work a commit at this time needs: the
-// chain's own, and one more each time the day's commits reach another multiple
-// of the daily number.
+// chain's own, and one more each time the day's commits by work reach another
+// multiple of the daily number. Tickets do not count: they have quotas.
 func RequiredBits(p Params, m Meter, time uint64) int {
 	extra := uint32(0)
 	if m.Day == time/day {
@@ -33,8 +33,9 @@ func (l *law) commit(tx *Tx) error {
 	if err := l.window(c.Chain, c.Expires, l.params.Reveal); err != nil {
 		return err
 	}
+	id := c.ID()
 	var known commitLeaf
-	switch err := l.load(CommitKey(c.Hash), &known); {
+	switch err := l.load(CommitKey(id), &known); {
 	case err == nil:
 		return reject(CommitExists, "")
 	case !errors.Is(err, errAbsent):
@@ -50,14 +51,16 @@ func (l *law) commit(tx *Tx) error {
 	if err := l.sweep(&m); err != nil {
 		return err
 	}
-	if today := l.block.Time / day; m.Day != today {
-		m.Day, m.Commits = today, 0
+	if c.Payment == ticket.Work {
+		if today := l.block.Time / day; m.Day != today {
+			m.Day, m.Commits = today, 0
+		}
+		m.Commits++
 	}
-	m.Commits++
 	leaf := commitLeaf{Height: l.block.Height, Number: m.Next}
 	m.Next++
-	l.view.Set(CommitKey(c.Hash), wire.Encode(leaf))
-	l.view.Set(queueKey(leaf.Number), wire.Encode(c.Hash))
+	l.view.Set(CommitKey(id), wire.Encode(leaf))
+	l.view.Set(queueKey(leaf.Number), wire.Encode(id))
 	l.view.Set(MeterKey(), wire.Encode(m))
 	return nil
 }
@@ -65,12 +68,15 @@ func (l *law) commit(tx *Tx) error {
 // pay checks the commit's payment.
 func (l *law) pay(tx *Tx, m Meter) error {
 	c := tx.Commit
-	if c.Payment != ticket.Work || len(c.Proof) != ticket.NonceSize {
-		return reject(BadPayment, "kind %d of %d bytes; this chain takes work, a nonce of %d bytes",
-			c.Payment, len(c.Proof), ticket.NonceSize)
+	switch {
+	case c.Payment == ticket.Work && len(c.Proof) == ticket.NonceSize:
+	case c.Payment == ticket.Blind && len(c.Proof) == ticket.BlindSize:
+	default:
+		return reject(BadPayment, "kind %d of %d bytes; this chain takes work, a nonce of %d bytes, and tickets of %d",
+			c.Payment, len(c.Proof), ticket.NonceSize, ticket.BlindSize)
 	}
-	// The newest checkpoint and the one before: work that was begun when a
-	// checkpoint passed is still good, and none can be hoarded for longer.
+	// The newest checkpoint and the one before: what was begun when a
+	// checkpoint passed is still good, and nothing can be hoarded for longer.
 	if c.Checkpoint > m.Checkpoint || c.Checkpoint+1 < m.Checkpoint {
 		return reject(StaleCheckpoint, "it is %d, the newest is %d", c.Checkpoint, m.Checkpoint)
 	}
@@ -78,8 +84,12 @@ func (l *law) pay(tx *Tx, m Meter) error {
 	if err := l.load(CheckpointKey(c.Checkpoint), &cp); err != nil {
 		return err
 	}
+	challenge := ticket.Challenge(c.Chain, c.Hash, cp.Digest)
+	if c.Payment == ticket.Blind {
+		return l.payTicket(c, challenge)
+	}
 	want := RequiredBits(l.params, m, l.block.Time)
-	got := tx.work.bits(ticket.Challenge(c.Chain, c.Hash, cp.Digest), binary.BigEndian.Uint64(c.Proof), l.params.WorkKiB)
+	got := tx.work.bits(challenge, binary.BigEndian.Uint64(c.Proof), l.params.WorkKiB)
 	if got < want {
 		return reject(NotEnoughWork, "it has %d bits, %d are needed", got, want)
 	}
@@ -100,19 +110,19 @@ func (l *law) sweep(m *Meter) error {
 		return err
 	}
 	for n := 0; n < sweep && m.Oldest < m.Next; n++ {
-		var hash [32]byte
-		if err := l.load(queueKey(m.Oldest), &hash); err != nil {
+		var id [32]byte
+		if err := l.load(queueKey(m.Oldest), &id); err != nil {
 			return err
 		}
 		var leaf commitLeaf
-		if err := l.load(CommitKey(hash), &leaf); err != nil {
+		if err := l.load(CommitKey(id), &leaf); err != nil {
 			return err
 		}
 		if l.block.Height <= leaf.Height+l.params.Reveal || leaf.Height > cp.Height {
 			return nil
 		}
 		l.view.Set(queueKey(m.Oldest), nil)
-		l.view.Set(CommitKey(hash), nil)
+		l.view.Set(CommitKey(id), nil)
 		m.Oldest++
 	}
 	return nil

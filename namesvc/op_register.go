@@ -3,6 +3,7 @@ package namesvc
 import (
 	"errors"
 
+	"github.com/confab-chat/confab/namesvc/ticket"
 	"github.com/confab-chat/confab/namesvc/wire"
 )
 
@@ -24,7 +25,8 @@ func (l *law) registerAccount(tx *Tx) error {
 	if err := l.window(op.Chain, op.Expires, l.params.MaxExpiry); err != nil {
 		return err
 	}
-	if err := l.use(tx.hash); err != nil {
+	paid, err := l.use(tx.hash, body.Handle)
+	if err != nil {
 		return err
 	}
 	known, err := l.entry(op.Account)
@@ -59,7 +61,7 @@ func (l *law) registerAccount(tx *Tx) error {
 		return reject(NotAllowed, "a registration is signed by a root key of the genesis op")
 	}
 	if body.Handle != "" {
-		if err := l.take(e, body.Handle); err != nil {
+		if err := l.take(e, body.Handle, paid); err != nil {
 			return err
 		}
 	}
@@ -91,41 +93,75 @@ func (l *law) registerAlias(e *Entry, by authority, tx *Tx, body *Registration) 
 		// from the first second.
 		return reject(NotSettled, "it has lapsed")
 	}
-	if err := l.use(tx.hash); err != nil {
+	paid, err := l.use(tx.hash, body.Handle)
+	if err != nil {
 		return err
 	}
-	return l.take(e, body.Handle)
+	return l.take(e, body.Handle, paid)
 }
 
 // use uses up the commit behind a registration. For a new account it comes
 // before all else, so that who sends a registration twice learns that the first
-// one came through.
-func (l *law) use(commit [32]byte) error {
-	var c commitLeaf
-	switch err := l.load(CommitKey(commit), &c); {
+// one came through. It returns what paid for the commit.
+func (l *law) use(hash [32]byte, h Handle) (ticket.Payment, error) {
+	c, by, err := l.committed(hash, h)
+	switch {
 	case errors.Is(err, errAbsent):
-		return reject(NoCommit, "")
+		return 0, reject(NoCommit, "")
 	case err != nil:
-		return err
+		return 0, err
 	case c.Revealed:
-		return reject(CommitUsed, "")
+		return 0, reject(CommitUsed, "")
 	case l.block.Height <= c.Height:
-		return reject(CommitTooYoung, "")
-	case l.block.Height > c.Height+l.params.Reveal:
-		return reject(CommitTooOld, "it was made at height %d, %d blocks were allowed", c.Height, l.params.Reveal)
+		return 0, reject(CommitTooYoung, "")
+	case l.tooOld(c):
+		return 0, reject(CommitTooOld, "it was made at height %d, %d blocks were allowed", c.Height, l.params.Reveal)
 	}
 	c.Revealed = true
-	l.view.Set(CommitKey(commit), wire.Encode(c))
-	return nil
+	l.view.Set(CommitKey(commitID(by, hash)), wire.Encode(c))
+	return by, nil
 }
 
-// take gives a handle to e.
-func (l *law) take(e *Entry, h Handle) error {
+func (l *law) tooOld(c commitLeaf) bool { return l.block.Height > c.Height+l.params.Reveal }
+
+// committed returns the commit that a registration reveals, and what paid for
+// it. There may be two, because whoever sees a commit can make it again with
+// another kind of payment. One that was revealed comes before all else. A handle
+// that is too short for work goes by its ticket. Any other goes by the earlier
+// of the two, as long as that is not too old, so that a second one can neither
+// put a registration off nor send it to the back.
+func (l *law) committed(hash [32]byte, h Handle) (commitLeaf, ticket.Payment, error) {
+	var work, blind commitLeaf
+	werr := l.load(CommitKey(commitID(ticket.Work, hash)), &work)
+	if werr != nil && !errors.Is(werr, errAbsent) {
+		return commitLeaf{}, 0, werr
+	}
+	switch berr := l.load(CommitKey(commitID(ticket.Blind, hash)), &blind); {
+	case errors.Is(berr, errAbsent):
+		return work, ticket.Work, werr
+	case berr != nil:
+		return commitLeaf{}, 0, berr
+	case werr != nil || blind.Revealed:
+		return blind, ticket.Blind, nil
+	case work.Revealed:
+		return work, ticket.Work, nil
+	case h != "" && len(h) < int(l.params.MinHandle), l.tooOld(work), blind.Height < work.Height && !l.tooOld(blind):
+		return blind, ticket.Blind, nil
+	}
+	return work, ticket.Work, nil
+}
+
+// take gives a handle to e, whose commit was paid for so.
+func (l *law) take(e *Entry, h Handle, paid ticket.Payment) error {
 	if fault := h.fault(); fault != "" {
 		return reject(BadHandle, "%.40q: %s", string(h), fault)
 	}
-	if len(h) < int(l.params.MinHandle) {
-		return reject(HandleTooShort, "%v has %d characters, at least %d are needed", h, len(h), l.params.MinHandle)
+	least, how := l.params.MinHandle, "by work"
+	if paid == ticket.Blind {
+		least, how = l.params.MinSponsored, "with a sponsor's ticket"
+	}
+	if len(h) < int(least) {
+		return reject(HandleTooShort, "%v has %d characters, at least %d are needed %s", h, len(h), least, how)
 	}
 	if len(e.Handles) >= MaxHandles {
 		return reject(TooManyHandles, "%d", MaxHandles)

@@ -107,6 +107,8 @@ const (
 	VotePower VoteKind = 1
 	// VoteRules: that rule set Number follow the one in force. Account is zero.
 	VoteRules VoteKind = 2
+	// VoteSponsor: that the account pay for Number commits a day; 0 ends it.
+	VoteSponsor VoteKind = 3
 )
 
 // String returns the kind's name.
@@ -116,6 +118,8 @@ func (k VoteKind) String() string {
 		return "power"
 	case VoteRules:
 		return "rules"
+	case VoteSponsor:
+		return "sponsor"
 	}
 	return fmt.Sprintf("kind %d", uint8(k))
 }
@@ -125,7 +129,7 @@ func (k VoteKind) String() string {
 type Vote struct {
 	_       struct{} `cbor:",toarray"`
 	Kind    VoteKind
-	Account AccountID // the operator of the validator that it is about
+	Account AccountID // the operator of the validator that it is about, or the sponsor
 	Number  uint64
 	Until   uint64 // seconds since 1970: it counts before; 0 withdraws it
 }
@@ -194,6 +198,8 @@ func (l *law) checkVote(set ValidatorSet, o Operator, v Vote) error {
 			return reject(BadVote, "rule set %d is in force, %d was voted for; only the next one can be, and only when none waits", r.Rules, r.Next)
 		}
 		return nil
+	case VoteSponsor:
+		return l.checkQuota(v)
 	}
 	return reject(BadVote, "kind %d is unknown", v.Kind)
 }

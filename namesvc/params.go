@@ -14,11 +14,17 @@ type Params struct {
 	Chain   string   `json:"chain"`   // chain id, 1 to 50 of a-z, 0-9 and -
 
 	// Registration.
-	MinHandle uint8  `json:"min_handle"` // shortest handle that can be registered, 3 to 20
-	WorkBits  uint8  `json:"work_bits"`  // leading zero bits of memory-hard work, 0 to 40
-	WorkKiB   uint32 `json:"work_kib"`   // memory of one try, 8 to 65536
-	Daily     uint32 `json:"daily"`      // commits a day before WorkBits rises by one, again per multiple
-	Reveal    uint64 `json:"reveal"`     // blocks within which a commit must be revealed
+	MinHandle    uint8  `json:"min_handle"`    // shortest handle that work registers, 3 to 20
+	MinSponsored uint8  `json:"min_sponsored"` // shortest handle that a sponsor's ticket registers, 3 to MinHandle
+	WorkBits     uint8  `json:"work_bits"`     // leading zero bits of memory-hard work, 0 to 40
+	WorkKiB      uint32 `json:"work_kib"`      // memory of one try, 8 to 65536
+	Daily        uint32 `json:"daily"`         // commits by work a day before WorkBits rises by one, again per multiple
+	// SponsorDaily is how many commits a day every sponsor may pay for without
+	// a vote, 0 to MaxSponsorDaily. It is 0 where strangers are: accounts of
+	// services cost a little work each, so whoever makes many of them would
+	// have names, and short ones, for free.
+	SponsorDaily uint32 `json:"sponsor_daily"`
+	Reveal       uint64 `json:"reveal"` // blocks within which a commit must be revealed
 
 	// Ops.
 	MaxExpiry  uint64 `json:"max_expiry"`  // blocks by which an op's expiry may lie ahead
@@ -46,7 +52,7 @@ type Lanes struct {
 	_             struct{} `cbor:",toarray" json:"-"`
 	Renewals      uint32   `json:"renewals"`
 	Updates       uint32   `json:"updates"`
-	Commits       uint32   `json:"commits"` // each costs every validator one try of the work
+	Commits       uint32   `json:"commits"` // each costs every validator one try of the work, or a hundredth of it
 	Registrations uint32   `json:"registrations"`
 }
 
@@ -63,7 +69,7 @@ func DefaultParams(chain string) Params {
 	return Params{
 		Version:   1,
 		Chain:     chain,
-		MinHandle: 8, WorkBits: 13, WorkKiB: 4096, Daily: 2000, Reveal: 600,
+		MinHandle: 8, MinSponsored: 5, WorkBits: 13, WorkKiB: 4096, Daily: 2000, SponsorDaily: 0, Reveal: 600,
 		MaxExpiry: 3600, QuotaBurst: 30, QuotaEvery: 48 * minute,
 		Probation: 14 * day, Liveness: 30 * day, Established: 90 * day, LeaseTime: 730 * day,
 		Dormant: 90 * day, Quarantine: 365 * day, Undo: 72 * hour, MaxDevice: 400 * day,
@@ -73,10 +79,10 @@ func DefaultParams(chain string) Params {
 }
 
 // DevParams are the numbers of a network on one's own machine: short handles,
-// little work, room to try things.
+// little work, sponsors without a vote, room to try things.
 func DevParams(chain string) Params {
 	p := DefaultParams(chain)
-	p.MinHandle, p.WorkBits = MinHandle, 4
+	p.MinHandle, p.MinSponsored, p.WorkBits, p.SponsorDaily = MinHandle, MinHandle, 4, 1000
 	p.QuotaBurst, p.QuotaEvery = 1000, second
 	p.Checkpoint = 20
 	return p
@@ -111,9 +117,11 @@ func (p Params) Check() error {
 		v, lo, hi uint64
 	}{
 		{"min_handle", uint64(p.MinHandle), MinHandle, MaxHandle},
+		{"min_sponsored", uint64(p.MinSponsored), MinHandle, uint64(p.MinHandle)},
 		{"work_bits", uint64(p.WorkBits), 0, 40},
 		{"work_kib", uint64(p.WorkKiB), 8, 65536},
 		{"daily", uint64(p.Daily), 1, 1 << 30},
+		{"sponsor_daily", uint64(p.SponsorDaily), 0, MaxSponsorDaily},
 		{"reveal", p.Reveal, 2, 1 << 20},
 		{"max_expiry", p.MaxExpiry, 2, 1 << 20},
 		{"quota_burst", uint64(p.QuotaBurst), 1 + quotaReserve, 1 << 20},

@@ -25,7 +25,9 @@ func TestParams_EachBoundIsKept(t *testing.T) {
 		set    func(*namesvc.Params, uint64)
 		lo, hi uint64
 	}{
-		"min_handle":    {func(p *namesvc.Params, n uint64) { p.MinHandle = uint8(n) }, 3, 20},
+		"min_handle":    {func(p *namesvc.Params, n uint64) { p.MinHandle, p.MinSponsored = uint8(n), 3 }, 3, 20},
+		"min_sponsored": {func(p *namesvc.Params, n uint64) { p.MinSponsored = uint8(n) }, 3, 8},
+		"sponsor_daily": {func(p *namesvc.Params, n uint64) { p.SponsorDaily = uint32(n) }, 0, 65536},
 		"work_bits":     {func(p *namesvc.Params, n uint64) { p.WorkBits = uint8(n) }, 0, 40},
 		"work_kib":      {func(p *namesvc.Params, n uint64) { p.WorkKiB = uint32(n) }, 8, 65536},
 		"daily":         {func(p *namesvc.Params, n uint64) { p.Daily = uint32(n) }, 1, 1 << 30},

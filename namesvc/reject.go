@@ -63,8 +63,12 @@ const (
 	BadVote            RejectCode = 48
 	UnknownCandidate   RejectCode = 49
 	TooManyVotes       RejectCode = 50
+	BadSponsor         RejectCode = 51
+	UnknownSponsor     RejectCode = 52
+	SponsorSpent       RejectCode = 53
+	BadTicket          RejectCode = 54
 
-	lastReject = TooManyVotes
+	lastReject = BadTicket
 )
 
 // rejectRow is what other layers need to know of a code.
@@ -101,7 +105,7 @@ var rejects = [...]rejectRow{
 	CommitTooOld:       {"commit-too-old", wire.Stale, "the commit was not revealed in time; commit again"},
 	CommitExists:       {"commit-exists", wire.Exists, "the commit was made already"},
 	CommitUsed:         {"commit-used", wire.Exists, "the commit was revealed already"},
-	StaleCheckpoint:    {"stale-checkpoint", wire.Stale, "the work is bound to a checkpoint that is unknown or too old; work again"},
+	StaleCheckpoint:    {"stale-checkpoint", wire.Stale, "the payment is bound to a checkpoint that is unknown or too old; make it again"},
 	NotEnoughWork:      {"not-enough-work", wire.Exhausted, "the commit does not carry enough work; work again"},
 	BadPayment:         {"bad-payment", wire.Invalid, "this kind of payment is not accepted"},
 	BadGenesis:         {"bad-genesis", wire.Invalid, "the genesis op is not the account's"},
@@ -127,6 +131,10 @@ var rejects = [...]rejectRow{
 	BadVote:            {"bad-vote", wire.Invalid, "the vote is against the rules"},
 	UnknownCandidate:   {"unknown-candidate", wire.NotFound, "the account neither operates a validator nor offers to"},
 	TooManyVotes:       {"too-many-votes", wire.Exhausted, "the operator has all the votes standing that it may have; withdraw one"},
+	BadSponsor:         {"bad-sponsor", wire.Invalid, "what the sponsor declares is against the rules"},
+	UnknownSponsor:     {"unknown-sponsor", wire.NotFound, "the account sponsors nobody: it has declared no key for tickets"},
+	SponsorSpent:       {"sponsor-spent", wire.Exhausted, "the sponsor has paid for all that it may today; try again tomorrow, or work instead"},
+	BadTicket:          {"bad-ticket", wire.Unauthorized, "the sponsor did not sign this ticket, or has another key now; get a new one, or work instead"},
 }
 
 func (c RejectCode) row() rejectRow {

@@ -24,6 +24,16 @@ func spec(t *testing.T) string {
 	return string(b)
 }
 
+// sponsorsSpec is its third.
+func sponsorsSpec(t *testing.T) string {
+	t.Helper()
+	b, err := os.ReadFile("../docs/SPEC-sponsors.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
 // validatorsSpec is the law's second part.
 func validatorsSpec(t *testing.T) string {
 	t.Helper()
@@ -37,7 +47,7 @@ func validatorsSpec(t *testing.T) string {
 // TestSpec_IsShortAndHasAVersion: a specification that nobody reads to its end
 // is none.
 func TestSpec_IsShortAndHasAVersion(t *testing.T) {
-	for _, text := range []string{spec(t), validatorsSpec(t)} {
+	for _, text := range []string{spec(t), validatorsSpec(t), sponsorsSpec(t)} {
 		shortWithVersion(t, strings.Split(text, "\n"))
 	}
 }
@@ -55,7 +65,7 @@ func shortWithVersion(t *testing.T, all []string) {
 // TestSpec_ExamplesAreFromTheVectors compares every line of each example with
 // the vector that it names.
 func TestSpec_ExamplesAreFromTheVectors(t *testing.T) {
-	n, faults := vectors.CheckExamples(vectorsDir, spec(t)+validatorsSpec(t))
+	n, faults := vectors.CheckExamples(vectorsDir, spec(t)+validatorsSpec(t)+sponsorsSpec(t))
 	if n < 5 {
 		t.Errorf("only %d examples", n)
 	}
@@ -88,7 +98,7 @@ func TestSpec_HasEveryRejectCode(t *testing.T) {
 	}
 	// Each code is explained where it arises, by its name.
 	for _, c := range codes()[1:] {
-		if c != namesvc.UnknownRules && !strings.Contains(spec(t)+validatorsSpec(t), "*"+c.String()+"*") {
+		if c != namesvc.UnknownRules && !strings.Contains(spec(t)+validatorsSpec(t)+sponsorsSpec(t), "*"+c.String()+"*") {
 			t.Errorf("no rule says when an op is refused as %v", c)
 		}
 	}
@@ -98,8 +108,8 @@ func TestSpec_HasEveryRejectCode(t *testing.T) {
 func TestSpec_HasTheDefaultParameters(t *testing.T) {
 	p := namesvc.DefaultParams("main")
 	want := []string{
-		"min_handle", fmt.Sprint(p.MinHandle), "work_bits", fmt.Sprint(p.WorkBits), "work_kib", fmt.Sprint(p.WorkKiB),
-		"daily", fmt.Sprint(p.Daily), "reveal", fmt.Sprint(p.Reveal), "max_expiry", fmt.Sprint(p.MaxExpiry),
+		"min_handle", fmt.Sprint(p.MinHandle), "min_sponsored", fmt.Sprint(p.MinSponsored), "work_bits", fmt.Sprint(p.WorkBits), "work_kib", fmt.Sprint(p.WorkKiB),
+		"daily", fmt.Sprint(p.Daily), "sponsor_daily", fmt.Sprint(p.SponsorDaily), "reveal", fmt.Sprint(p.Reveal), "max_expiry", fmt.Sprint(p.MaxExpiry),
 		"quota_burst", fmt.Sprint(p.QuotaBurst), "quota_every", fmt.Sprint(p.QuotaEvery), "probation", fmt.Sprint(p.Probation),
 		"liveness", fmt.Sprint(p.Liveness), "established", fmt.Sprint(p.Established), "lease", fmt.Sprint(p.LeaseTime),
 		"dormant", fmt.Sprint(p.Dormant), "quarantine", fmt.Sprint(p.Quarantine), "undo", fmt.Sprint(p.Undo),
@@ -127,7 +137,7 @@ func TestSpec_HasTheDefaultParameters(t *testing.T) {
 func TestSpec_NamesTagsBoundsAndLeaves(t *testing.T) {
 	text := strings.Join(strings.Fields(spec(t)), " ")
 	for _, tag := range []wire.Tag{
-		wire.TagOp, wire.TagDevice, wire.TagAcceptance, wire.TagCommit, wire.TagWork, wire.TagNextRoot, wire.TagTie, wire.TagRequest,
+		wire.TagOp, wire.TagDevice, wire.TagAcceptance, wire.TagCommit, wire.TagWork, wire.TagTicket, wire.TagNextRoot, wire.TagTie, wire.TagRequest,
 	} {
 		if !strings.Contains(text, "`"+strings.Trim(strconv.Quote(string(tag)), `"`)+"`") {
 			t.Errorf("the tag %q is missing", tag)
@@ -144,13 +154,16 @@ func TestSpec_NamesTagsBoundsAndLeaves(t *testing.T) {
 			t.Errorf("it does not say %q", want)
 		}
 	}
-	for k := namesvc.OpCommit; k <= namesvc.OpCancel; k++ {
+	if want := fmt.Sprintf("`number` ≤ %d,%03d", namesvc.MaxSponsorDaily/1000, namesvc.MaxSponsorDaily%1000); !strings.Contains(sponsorsSpec(t), want) {
+		t.Errorf("SPEC-sponsors does not say %q", want)
+	}
+	for k := namesvc.OpCommit; k <= namesvc.OpSponsor; k++ {
 		if !strings.Contains(text, fmt.Sprintf("**%d %v**", uint8(k), k)) {
 			t.Errorf("op %d, %v, has no rules", uint8(k), k)
 		}
 	}
 	_, section, _ := strings.Cut(spec(t), "## 7.")
-	for _, kind := range []byte("ahdkqmpvc") {
+	for _, kind := range []byte("ahdkqmpvcors") {
 		if !strings.Contains(section, fmt.Sprintf("\n| `%c` ", kind)) {
 			t.Errorf("leaf kind %c is missing", kind)
 		}

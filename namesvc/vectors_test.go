@@ -80,7 +80,9 @@ type tale struct {
 	lanternKey       key.Root
 	device, second   key.Device
 	server           key.Server
-	service          []byte // the concierge's registration
+	service          []byte   // the concierge's registration
+	paid             [32]byte // id of a commit that a ticket pays for
+	operated         [32]byte // the lantern's last op
 	seq              uint64
 	last             [32]byte
 }
@@ -88,7 +90,7 @@ type tale struct {
 // waits is an op that waits for its block, with its place among the vectors.
 type waits struct {
 	op     []byte
-	vector int
+	vector int // or -1 if it is none
 }
 
 // wordsOfZero is the phrase of 128 zero bits, which BIP-39 itself uses as a
@@ -163,7 +165,7 @@ func explain(t *testing.T, b []byte, as any, inside vectors.Inside) []vectors.It
 // bodies are what ops carry, by kind.
 var bodies = map[namesvc.OpKind]any{
 	namesvc.OpRegister: namesvc.Registration{}, namesvc.OpRecords: namesvc.Records{}, namesvc.OpDevices: namesvc.DeviceList{},
-	namesvc.OpOperate: namesvc.Offer{}, namesvc.OpVote: namesvc.Vote{},
+	namesvc.OpOperate: namesvc.Offer{}, namesvc.OpVote: namesvc.Vote{}, namesvc.OpSponsor: namesvc.Sponsorship{},
 	namesvc.OpRoots: namesvc.RootList{}, namesvc.OpRenew: namesvc.Renewal{}, namesvc.OpRelease: namesvc.Release{}, namesvc.OpCancel: namesvc.Cancel{},
 }
 
@@ -205,10 +207,13 @@ func (s *tale) block() {
 	}
 	height, time := s.law.Head()
 	for i, w := range s.waits {
-		v := &s.ops.Vectors[w.vector]
 		if receipts[i].Code != namesvc.Accepted {
-			s.t.Fatalf("%s: %v: %s", v.Name, receipts[i].Code, receipts[i].Detail)
+			s.t.Fatalf("op %d of block %d: %v: %s", i, height, receipts[i].Code, receipts[i].Detail)
 		}
+		if w.vector < 0 {
+			continue
+		}
+		v := &s.ops.Vectors[w.vector]
 		v.Fields = append(v.Fields, field("height", "%d", height), field("time", "%d", time), field("root", "%x", s.law.Root()))
 	}
 	s.waits = nil
@@ -346,6 +351,7 @@ func (s *tale) tell() {
 	s.block()
 
 	s.validators()
+	s.sponsor()
 	s.leaf("entry-person", "the person's entry at the end", 'a', person[:], namesvc.Entry{})
 	s.leaf("entry-service", "the concierge's entry", 'a', harbor[:], namesvc.Entry{})
 	s.leaf("handle", "who holds the skeleton allce", 'h', []byte("allce"), namesvc.HandleLeaf{})
@@ -359,6 +365,9 @@ func (s *tale) tell() {
 	s.leaf("validators", "the validator set", 'v', nil, namesvc.ValidatorSet{})
 	s.leaf("checkpoint", "checkpoint 0: its digest is the chain's seed", 'c', make([]byte, 8), namesvc.Checkpoint{})
 	s.leaf("rules", "the rule set in force", 'r', nil, namesvc.InForce{})
+	lantern := s.lantern.Account()
+	s.leaf("sponsor", "a sponsor that has paid twice on this day", 's', lantern[:], namesvc.Sponsor{})
+	s.leaf("commit-sponsored", "a commit that it paid for", 'k', s.paid[:], commitLeaf{})
 	s.leaf("operator", "what the operator of the chain's validator stands for", 'o', harbor[:], namesvc.Operator{})
 }
 
@@ -387,13 +396,49 @@ func (s *tale) validators() {
 		field("about", "%s", "a validator's consensus key agrees to an operator account"), field("tag", "%q", string(wire.TagPossession)),
 		field("signer", "%x", k), field("signature", "%x", sig),
 	}})
-	s.send("operate", "it offers to run a validator", namesvc.SignOp(namesvc.Op{
+	operate := namesvc.SignOp(namesvc.Op{
 		Kind: namesvc.OpOperate, Chain: s.params.Chain, Account: lantern, Seq: 2, Prev: sha256.Sum256(register), Expires: height + 100,
-	}, namesvc.Offer{Key: k[:], Possession: sig}, s.lanternKey))
+	}, namesvc.Offer{Key: k[:], Possession: sig}, s.lanternKey)
+	s.operated = sha256.Sum256(operate)
+	s.send("operate", "it offers to run a validator", operate)
 	s.block()
 	s.send("vote", "the operator of the chain's validator votes for it", namesvc.SignOp(namesvc.Op{
 		Kind: namesvc.OpVote, Chain: s.params.Chain, Account: harbor, Seq: 2, Prev: sha256.Sum256(s.service), Expires: height + 100,
 	}, namesvc.Vote{Kind: namesvc.VotePower, Account: lantern, Number: 3, Until: now + 30*86400}, s.harborKey))
+	s.block()
+}
+
+// sponsor has the second service pay for two people's registrations.
+func (s *tale) sponsor() {
+	lantern := s.lantern.Account()
+	height, _ := s.law.Head()
+	mint := namescript.NewMint("lantern")
+	s.send("sponsor", "a service declares the key of its tickets", namesvc.SignOp(namesvc.Op{
+		Kind: namesvc.OpSponsor, Chain: s.params.Chain, Account: lantern, Seq: 3, Prev: s.operated, Expires: height + 100,
+	}, namesvc.Sponsorship{Key: mint.Key()}, s.lanternKey))
+	s.block()
+	for i, name := range []string{"sponsored", "another"} {
+		hash := sha256.Sum256([]byte(name)) // of a registration that nobody reveals
+		var cp namesvc.Checkpoint
+		decodeLeaf(s.t, s.law, namesvc.CheckpointKey(0), &cp)
+		challenge := ticket.Challenge(s.params.Chain, hash, cp.Digest)
+		sig, err := mint.Ticket(challenge)
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		c := namesvc.Commit{Chain: s.params.Chain, Expires: height + 100, Hash: hash, Payment: ticket.Blind, Proof: ticket.BlindProof(lantern, sig)}
+		if i > 0 {
+			s.waits = append(s.waits, waits{namesvc.EncodeCommit(c), -1})
+			continue
+		}
+		s.paid = c.ID()
+		s.send("commit-sponsored", "a commit that a sponsor's ticket pays for", namesvc.EncodeCommit(c))
+		s.msgs.Vectors = append(s.msgs.Vectors, vectors.Vector{Name: "ticket-commit-sponsored", Fields: []vectors.Field{
+			field("about", "what the ticket of this commit signs"), field("chain", "%s", s.params.Chain), field("commit", "%x", hash),
+			field("checkpoint", "%x", cp.Digest), field("challenge", "%x", challenge), field("key", "%x", mint.Key()),
+			field("signature", "%x", sig), field("id", "%x", s.paid),
+		}})
+	}
 	s.block()
 }
 

@@ -25,10 +25,11 @@ type Heads interface {
 type Ask struct {
 	Handle  namesvc.Handle     // a handle, with the entry behind it
 	Account *namesvc.AccountID // or an account
-	Commit  *[32]byte          // or a commit by its hash
+	Commit  *[32]byte          // or a commit by its id
 	Chain   bool               // or the chain's parameters, counters and newest checkpoint
 	Devices bool               // the account's devices too
 	Serving bool               // the entries of the account's concierges too
+	Sponsor bool               // what the account says and may do as a sponsor too
 	At      uint64             // or only the head of this height, to compare sources
 
 	Checkpoint uint64 // or what the state keeps of a checkpoint, by its number
@@ -280,6 +281,9 @@ func (p *prover) account(id namesvc.AccountID, ask Ask) {
 	}
 	if ask.Devices {
 		p.leaf(namesvc.LeafDevices, id[:])
+	}
+	if ask.Sponsor {
+		p.leaf(namesvc.LeafSponsor, id[:])
 	}
 	if !ask.Serving {
 		return

@@ -35,7 +35,7 @@ func (d *door) bundle(r *http.Request) (any, error) {
 
 // parseAsk reads what a request for a bundle asks, and after which height.
 func parseAsk(q url.Values) (ask Ask, after uint64, err error) {
-	ask = Ask{Chain: q.Has("chain"), Devices: q.Has("devices"), Serving: q.Has("serving")}
+	ask = Ask{Chain: q.Has("chain"), Devices: q.Has("devices"), Serving: q.Has("serving"), Sponsor: q.Has("sponsor")}
 	if text := q.Get("handle"); text != "" {
 		if ask.Handle, err = namesvc.ParseHandle(text); err != nil {
 			return ask, 0, wire.Errorf(wire.Invalid, "%w", err)

@@ -20,12 +20,12 @@ and get a second name there, which takes no room; from another file system
 they are copied. Uploads that are not whole are left out. With --no-files,
 copy the folder of files yourself, after the backup.
 
-With --keys the server key is in it too: whoever has that can pose as this
-concierge. Keep such a backup encrypted.`,
+With --keys the server key is in it too, and the key of your tickets: whoever
+has those can pose as this concierge. Keep such a backup encrypted.`,
 		Examples: []string{"confab-concierge backup --to /backup/monday"},
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "to", Usage: "a `FOLDER` that is not there yet"},
-			command.Bool("keys", "the server key too"),
+			command.Bool("keys", "the server key and the key of tickets too"),
 			command.Bool("no-files", "leave out the files that people sent and stored"),
 		},
 		Run: backup,
@@ -69,8 +69,9 @@ func restoreVerb() command.Verb {
 		Short: "make a concierge's folder of a backup",
 		Long: `Copies a backup into the folder. What was fetched since the backup is offered
 again, which devices notice; what came since is lost. Key packages of the
-backup are not given out any more: devices upload new ones. Files are
-checked; owners of those that are damaged or not there are told so.
+backup are not given out any more: devices upload new ones. Invitation codes
+that were made before are void. Files are checked; owners of those that are
+damaged or not there are told so.
 
 Without a key in the backup, put server.key into the folder, or make a new
 one with init elsewhere and change the entry.`,

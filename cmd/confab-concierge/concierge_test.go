@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
@@ -48,9 +49,9 @@ func TestProgram_KeepsTheRules(t *testing.T) {
 
 func TestStories(t *testing.T) {
 	story.Run(t, testscript.Params{
-		Files: []string{"../../docs/stories/run-a-concierge.txtar", "testdata/refused.txtar", "testdata/forward.txtar"}, Setup: setup,
+		Files: []string{"../../docs/stories/run-a-concierge.txtar", "testdata/refused.txtar", "testdata/forward.txtar", "testdata/sponsor.txtar"}, Setup: setup,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"await": await, "take": take, "person": person, "move": move, "mail": mail,
+			"await": await, "take": take, "person": person, "move": move, "mail": mail, "replace": replace,
 		},
 	})
 }
@@ -132,7 +133,7 @@ func (w *town) serve(rw http.ResponseWriter, r *http.Request) {
 	}
 	q := r.URL.Query()
 	ask := lightclient.Request{
-		Handle: namesvc.Handle(q.Get("handle")), Chain: q.Has("chain"), Devices: q.Has("devices"), Serving: q.Has("serving"),
+		Handle: namesvc.Handle(q.Get("handle")), Chain: q.Has("chain"), Devices: q.Has("devices"), Serving: q.Has("serving"), Sponsor: q.Has("sponsor"),
 		Known: number(q, "known"), Pin: number(q, "pin"), At: number(q, "at"), After: number(q, "after"),
 	}
 	if id, err := namesvc.ParseAccountID(q.Get("account")); err == nil {
@@ -166,6 +167,15 @@ func (w *town) service(ctx context.Context, handle string) (concierge.Service, s
 		return s, "", err
 	}
 	return s, r.Entry.Records.Service.URLs[0], nil
+}
+
+// replace FILE OLD NEW changes the one place of a file that has a text.
+func replace(ts *testscript.TestScript, neg bool, args []string) {
+	text := ts.ReadFile(args[0])
+	if strings.Count(text, args[1]) != 1 {
+		ts.Fatalf("%s has %q %d times", args[0], args[1], strings.Count(text, args[1]))
+	}
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(strings.Replace(text, args[1], args[2], 1)), 0o600))
 }
 
 // person NAME CONCIERGE puts a person on the chain, who is served there.

@@ -1,5 +1,6 @@
 // Command confab-concierge runs a concierge: init makes its folder, register puts
-// it on the chain, run runs it, status says how it does, backup and restore copy what it keeps.
+// it on the chain, run runs it, status says how it does, sponsor has it pay for
+// registrations, backup and restore copy what it keeps.
 //
 // What it guarantees: keys are made once and never overwritten; a second process
 // on one folder is refused; an interrupt stops it with everything durable.
@@ -38,6 +39,7 @@ handle's entry.`,
 				Name: "home", Value: "concierge", Usage: "the concierge's `FOLDER` (CONFAB_CONCIERGE_HOME)",
 			}}
 		},
+		Nouns: []command.Noun{sponsorNoun()},
 		Verbs: []command.Verb{initVerb(), registerVerb(), runVerb(), statusVerb(), backupVerb(), restoreVerb()},
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/confab-chat/confab/agent/localapi"
+	"github.com/confab-chat/confab/concierge"
 	"github.com/confab-chat/confab/concierge/host"
 	"github.com/confab-chat/confab/namesvc"
 	"github.com/confab-chat/confab/namesvc/key"
@@ -25,11 +26,17 @@ type desk struct {
 	config host.Config
 	key    key.Public
 	host   *host.Host
+
+	tickets []byte // modulus of its key for tickets, nil if it gives none
 }
 
 // The concierges of a network for trying things cost little: a knock takes some
 // hundredths of a second, where a real one's takes a second.
 const deskWorkBits = 4
+
+// deskTickets is how many registrations each of them pays for in a day: all that
+// namesvc.DevParams let it.
+const deskTickets = 1000
 
 // openDesks makes the services' folders ready, with the ports that they had the
 // last time if they are free. The concierges do not run yet: what they are has to
@@ -54,6 +61,8 @@ func (s *desk) prepare(d *devnet) (err error) {
 		c, err = host.DefaultConfig(), nil
 		c.Handle, c.Listen = string(s.handle), "127.0.0.1:0"
 		c.Limits.WorkBits, c.Log.Level = deskWorkBits, "warn"
+		// Everybody here is of one network, and shall see how it is without work.
+		c.Sponsor = host.Sponsor{On: true, Open: true, Daily: deskTickets, PerNetwork: deskTickets}
 	}
 	if err != nil {
 		return err
@@ -66,12 +75,20 @@ func (s *desk) prepare(d *devnet) (err error) {
 		if s.key, err = host.Init(s.home, c); err != nil {
 			return err
 		}
+		k, err := host.MakeSponsorKey(s.home)
+		if err != nil {
+			return err
+		}
+		s.tickets = concierge.SponsorModulus(k)
 	} else {
 		if err := os.WriteFile(path, c.Encode(), 0o600); err != nil {
 			return err
 		}
 		if s.key, err = host.ServerKey(s.home); err != nil {
 			return err
+		}
+		if k, err := host.SponsorKey(s.home); err == nil && c.Sponsor.On {
+			s.tickets = concierge.SponsorModulus(k)
 		}
 	}
 	s.config = c

@@ -143,7 +143,7 @@ func TestDev_WhatItPrintsWorksWhenTyped(t *testing.T) {
 	said := shells(t, parts(r.stdout.String()), tmp)
 	t.Logf("typed in %v", time.Since(began).Round(10*time.Millisecond))
 	for _, want := range []string{
-		"network    dev\n", "phrase     ", "handle     @alice\n", "concierge  @harbor, connected\n", "@bob              asked, no answer yet\n",
+		"network    dev\n", "phrase     ", "@harbor pays for it with a ticket: no work is needed\n", "handle     @alice\n", "concierge  @harbor, connected\n", "@bob              asked, no answer yet\n",
 		"@alice            contact\n", "  @alice: Hello Bob  (new)\n", "  @bob: Hello Alice  (new)\n", "  @alice: Still there?  (new)\n",
 		"concierge  @harbor\n", "the proof holds",
 	} {

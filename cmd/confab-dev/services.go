@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"fmt"
@@ -51,6 +52,7 @@ func openOperators(ring *keyring.Ring, validators int) ([]keyring.Account, error
 type offered struct {
 	account  keyring.Account
 	endpoint *namesvc.Endpoint // nil for an operator
+	tickets  []byte            // the key to be declared for tickets, or nil
 }
 
 // registered returns the accounts that are to be on the chain: the services, and
@@ -62,12 +64,12 @@ func (d *devnet) registered(ring *keyring.Ring, operators []keyring.Account, des
 		if err != nil {
 			return nil, err
 		}
-		out = append(out, offered{a, s.endpoint()})
+		out = append(out, offered{a, s.endpoint(), s.tickets})
 	}
 	for _, v := range d.running.GenesisValidators() {
 		for _, a := range operators {
 			if a.ID == v.Operator {
-				out = append(out, offered{a, nil})
+				out = append(out, offered{a, nil, nil})
 			}
 		}
 	}
@@ -142,7 +144,10 @@ func serveOne(ctx context.Context, client *lightclient.Client, o offered) error 
 	names := agent.Names{Client: client, Rand: rand.Reader}
 	r, err := client.Resolve(ctx, h, 0)
 	if err == nil && r.Entry.Account == a.ID {
-		return keep(ctx, &names, keys.Device, r.Entry, o.endpoint)
+		if err := keep(ctx, &names, keys.Device, r.Entry, o.endpoint); err != nil {
+			return err
+		}
+		return declare(ctx, &names, a.ID, keys.Root, o.tickets)
 	}
 	genesis, err := namesvc.DecodeGenesis(a.Genesis)
 	if err != nil {
@@ -156,11 +161,28 @@ func serveOne(ctx context.Context, client *lightclient.Client, o offered) error 
 		}
 		endpoint = &namesvc.Endpoint{Roles: namesvc.RoleValidator, Key: server.Public()}
 	}
-	_, err = names.Register(ctx, agent.Plan{
+	if _, err = names.Register(ctx, agent.Plan{
 		Handle: h, Account: a.ID, Genesis: genesis, Root: *keys.Root,
 		Devices: []agent.Member{{Device: keys.Device, Scopes: namesvc.AllScopes, Expires: time.Now().AddDate(1, 0, 0)}},
 		Records: &namesvc.Records{Service: endpoint},
-	}, nil, nil)
+	}, nil, nil); err != nil {
+		return err
+	}
+	return declare(ctx, &names, a.ID, keys.Root, o.tickets)
+}
+
+// declare puts the key of a service's tickets on the chain, unless it is there.
+func declare(ctx context.Context, names *agent.Names, id namesvc.AccountID, root namesvc.Signer, tickets []byte) error {
+	if tickets == nil {
+		return nil
+	}
+	_, s, _, err := names.Client.Sponsor(ctx, id, 0)
+	if err == nil && bytes.Equal(s.Key, tickets) || err != nil && wire.CodeOf(err) != wire.NotFound {
+		return err
+	}
+	_, err = names.Change(ctx, id, root, namesvc.OpSponsor, func(namesvc.Entry, namesvc.Devices, string) (any, error) {
+		return namesvc.Sponsorship{Key: tickets}, nil
+	}, nil)
 	return err
 }
 

@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"io"
 	"strconv"
 	"time"
@@ -20,8 +21,8 @@ import (
 
 // voteNoun is everything that an operator's account says about validators.
 func voteNoun() command.Noun {
-	return command.Noun{Name: "vote", Short: "who decides: propose, admit, re-weight, remove, leave", Verbs: []command.Verb{
-		voteList(), voteEnrol(), votePropose(), voteAdmit(), voteReweight(), voteRemove(), voteLeave(), voteRules(), voteWithdraw(),
+	return command.Noun{Name: "vote", Short: "who decides, and who sponsors", Verbs: []command.Verb{
+		voteList(), voteEnrol(), votePropose(), voteAdmit(), voteReweight(), voteRemove(), voteLeave(), voteRules(), voteSponsor(), voteWithdraw(),
 	}}
 }
 
@@ -54,6 +55,7 @@ type acted struct {
 	Subject string     `json:"subject,omitempty"`
 	Power   *uint64    `json:"power,omitempty"`
 	Rules   uint64     `json:"rules,omitempty"`
+	Daily   *uint64    `json:"daily,omitempty"` // commits a day
 	Key     string     `json:"key,omitempty"`
 	Until   *time.Time `json:"until,omitempty"`
 }
@@ -72,6 +74,9 @@ func (a acted) write(w io.Writer) {
 	}
 	if a.Rules != 0 {
 		command.Row(w, "rules", strconv.FormatUint(a.Rules, 10))
+	}
+	if a.Daily != nil {
+		command.Row(w, "daily", strconv.FormatUint(*a.Daily, 10)+" commits")
 	}
 	if a.Until != nil {
 		command.Row(w, "until", a.Until.UTC().Format(time.RFC3339))
@@ -277,16 +282,52 @@ program that knows them first: one that does not stops before that block.`,
 	}
 }
 
+func voteSponsor() command.Verb {
+	return command.Verb{
+		Name:  "sponsor",
+		Args:  "ACCOUNT",
+		Short: "vote for how much a service may sponsor",
+		Long: `Votes that a service may pay for so many registrations a day with tickets;
+0 ends it. The service must have declared the key of its tickets first
+(confab-concierge sponsor declare). It happens at the first checkpoint at
+which operators who hold two thirds of the power want the same number.
+
+Tickets register shorter handles than work does, and cost nothing: vote for
+somebody who knows whom he lets in.`,
+		Examples: []string{"confab-validator vote sponsor --daily 50 @harbor", "confab-validator vote sponsor --daily 0 @harbor"},
+		Flags: operatorFlags(&cli.Uint64Flag{
+			Name: "daily", Usage: fmt.Sprintf("`NUMBER` of registrations a day, at most %d; 0 ends it", namesvc.MaxSponsorDaily),
+		}, forFlag()),
+		Run: func(c *command.Call) error {
+			v := namesvc.Vote{Kind: namesvc.VoteSponsor, Number: c.Uint64("daily")}
+			if !c.IsSet("daily") || v.Number > namesvc.MaxSponsorDaily {
+				return c.Usagef("--daily is missing or too high: a number from 0 to %d", namesvc.MaxSponsorDaily)
+			}
+			o, err := openOperator(c)
+			if err != nil {
+				return err
+			}
+			if v.Account, err = o.subject(c.Args().First()); err != nil {
+				return err
+			}
+			return o.cast("sponsor", v)
+		},
+	}
+}
+
 func voteWithdraw() command.Verb {
 	return command.Verb{
 		Name:     "withdraw",
 		Args:     "[ACCOUNT]",
 		Short:    "withdraw a vote",
-		Examples: []string{"confab-validator vote withdraw @emil", "confab-validator vote withdraw --rules"},
-		Flags:    operatorFlags(command.Bool("rules", "the vote on the rule set")),
+		Examples: []string{"confab-validator vote withdraw @emil", "confab-validator vote withdraw --sponsor @harbor", "confab-validator vote withdraw --rules"},
+		Flags:    operatorFlags(command.Bool("rules", "the vote on the rule set"), command.Bool("sponsor", "the vote on what the account may sponsor, not that on its validator")),
 		Run: func(c *command.Call) error {
 			if c.Bool("rules") == c.Args().Present() {
 				return c.Usagef("which vote? Name the account that it is about, or give --rules")
+			}
+			if c.Bool("rules") && c.Bool("sponsor") {
+				return c.Usagef("--rules and --sponsor are two votes: withdraw one after the other")
 			}
 			o, err := openOperator(c)
 			if err != nil {
@@ -295,6 +336,9 @@ func voteWithdraw() command.Verb {
 			v := namesvc.Vote{Kind: namesvc.VoteRules}
 			if !c.Bool("rules") {
 				v.Kind = namesvc.VotePower
+				if c.Bool("sponsor") {
+					v.Kind = namesvc.VoteSponsor
+				}
 				if v.Account, err = o.subject(c.Args().First()); err != nil {
 					return err
 				}
@@ -308,11 +352,14 @@ func voteWithdraw() command.Verb {
 func (o *operator) cast(did string, v namesvc.Vote) error {
 	c := o.c
 	out := acted{Account: o.account.ID.String(), Did: did, Rules: v.Number}
-	if v.Kind == namesvc.VotePower {
+	switch v.Kind {
+	case namesvc.VotePower:
 		out.Rules, out.Subject, out.Power = 0, v.Account.String(), &v.Number
+	case namesvc.VoteSponsor:
+		out.Rules, out.Subject, out.Daily = 0, v.Account.String(), &v.Number
 	}
 	if did == "withdraw" {
-		out.Power, out.Rules = nil, 0
+		out.Power, out.Rules, out.Daily = nil, 0, nil
 	} else {
 		if d := c.Duration("for"); d <= 0 || d > maxVoteTime {
 			return c.Usagef("--for is %v: it must be above 0 and at most 2160h", d)

@@ -92,7 +92,7 @@ func list(v query.Votes) voteView {
 	})
 	for _, t := range v.Tallies {
 		view := openView{Kind: t.Vote.Kind.String(), Number: t.Vote.Number, Power: t.Power, Carried: t.Carried(), Until: time.Unix(int64(t.Vote.Until), 0).UTC()}
-		if t.Vote.Kind == namesvc.VotePower {
+		if t.Vote.Kind != namesvc.VoteRules {
 			view.Account, view.Handle = t.Vote.Account.String(), handle(v, t.Vote.Account)
 		}
 		for _, id := range t.Voters {
@@ -151,6 +151,8 @@ func (v voteView) write(w io.Writer) {
 			what = "remove " + who
 		case o.Kind == namesvc.VotePower.String():
 			what = fmt.Sprintf("power %d for %s", o.Number, who)
+		case o.Kind == namesvc.VoteSponsor.String():
+			what = fmt.Sprintf("%d commits a day sponsored by %s", o.Number, who)
 		}
 		carried := ""
 		if o.Carried {

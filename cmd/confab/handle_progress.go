@@ -73,6 +73,8 @@ func (w *watch) report(p agent.Progress) {
 		}
 		w.shown, w.tries = w.c.now(), p.Tries
 		w.step("work      %s", triesOf(p))
+	case agent.Asking:
+		w.step("ticket    asked of the sponsor, who does not learn the handle")
 	case agent.Committing:
 		if w.line.Terminal() && w.tries > 0 {
 			w.line.Keep("work      done after %d tries", w.tries)

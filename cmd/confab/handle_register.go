@@ -25,14 +25,20 @@ func handleRegister(e *env) command.Verb {
 		Long: `Registers a handle. It costs no money: your machine does some work, then
 commits to the handle without showing it, then reveals it. The command ends
 when the result is proven, and can be stopped and given again at any time: it
-goes on where it was.`,
+goes on where it was.
+
+A service can pay instead, with a ticket that it signs without seeing what
+for: then no work is needed, and shorter handles can be had. Name it with
+--sponsor, and give the code with --invite if it asks for one. The concierge
+that you choose pays by itself if it does so for everybody.`,
 		Examples: []string{
 			"confab handle register alice",
 			"confab handle register --concierge @harbor --passphrase-file pass.txt alice",
+			"confab handle register --sponsor @harbor --invite abcd-efgh-jkmn-pqrs-tuvw-xyz2 alice",
 		},
-		Flags: append(append([]cli.Flag{
+		Flags: append(append(append([]cli.Flag{
 			&cli.StringFlag{Name: "concierge", Usage: "choose `HANDLE` as concierge at once"},
-		}, serviceFlags()...), accountFlag(), networkFlag(), passphraseFlag(), phraseFlag()),
+		}, sponsorFlags()...), serviceFlags()...), accountFlag(), networkFlag(), passphraseFlag(), phraseFlag()),
 		Run: e.with(registerHandle),
 	}
 }
@@ -71,9 +77,32 @@ func (c *call) register(a *acting, h namesvc.Handle) error {
 	if err != nil {
 		return err
 	}
+	by, err := c.patron(a)
+	if err != nil {
+		return err
+	}
+	if by == nil {
+		return c.registerBy(a, h, plan)
+	}
+	if by.own {
+		c.Say("%v pays for it with a ticket: no work is needed", by.handle)
+	}
+	sponsor := by.sponsor()
+	plan.Sponsor = &sponsor
+	err = c.registerBy(a, h, plan)
+	if why := by.instead(err); why != nil {
+		c.Say("%v did not pay after all (%v); working instead", by.handle, why)
+		plan.Sponsor = nil
+		return c.registerBy(a, h, plan)
+	}
+	return by.advise(h, err)
+}
+
+// registerBy makes a registration that is paid for as the plan says.
+func (c *call) registerBy(a *acting, h namesvc.Handle, plan agent.Plan) error {
 	sent := false
 	w := c.watch(fmt.Sprintf("registering %v", h))
-	_, err = a.names.Register(w.ctx, plan, func(p agent.Prepared) error {
+	_, err := a.names.Register(w.ctx, plan, func(p agent.Prepared) error {
 		sent = true
 		return c.begin(a, p)
 	}, w.report)
@@ -103,7 +132,11 @@ func (c *call) resume(a *acting, h namesvc.Handle) (bool, error) {
 			c.Say("--%s counts as it was given then; %s", given, afterwards(given))
 		}
 		w := c.watch(fmt.Sprintf("registering %v", h))
-		_, err := a.names.Resume(w.ctx, agent.Prepared{Handle: h, Account: a.account.ID, Register: t.Op, Commit: t.Commit}, w.report)
+		p, whole, err := c.unpaid(a, agent.Prepared{Handle: h, Account: a.account.ID, Register: t.Op, Commit: t.Commit}, w)
+		if err != nil || !whole {
+			return false, w.done(err)
+		}
+		_, err = a.names.Resume(w.ctx, p, w.report)
 		err = c.ended(a, h, w.done(err))
 		if errors.Is(err, agent.ErrOver) {
 			c.Say("%v (%v); beginning anew", agent.ErrOver, err)
@@ -118,7 +151,7 @@ func (c *call) resume(a *acting, h namesvc.Handle) (bool, error) {
 // others how to go on.
 func (c *call) ended(a *acting, h namesvc.Handle, err error) error {
 	switch {
-	case err == nil, errors.Is(err, agent.ErrOver):
+	case err == nil, errors.Is(err, agent.ErrOver), refused(err):
 		// What is left in the journal by mistake does no harm: next time it
 		// turns out to be done.
 		if ferr := c.forget(a, h); ferr != nil {
@@ -208,14 +241,17 @@ func (c *call) begin(a *acting, p agent.Prepared) error {
 		return err
 	}
 	defer r.Close()
+	t := keyring.Task{Network: a.network, Op: p.Register, Commit: p.Commit, Started: uint64(c.now().Unix())}
+	// The same op again has its ticket now, which no crash may lose.
+	if err := r.Update(a.account.ID, t); wire.CodeOf(err) != wire.NotFound {
+		return err
+	}
 	// An older attempt at this handle is over. If a crash comes between the two,
 	// only work is lost.
 	if err := forget(r, a, p.Handle); err != nil {
 		return err
 	}
-	return r.Begin(a.account.ID, keyring.Task{
-		Network: a.network, Op: p.Register, Commit: p.Commit, Started: uint64(c.now().Unix()),
-	})
+	return r.Begin(a.account.ID, t)
 }
 
 // forget strikes the registrations of a handle out of the journal.

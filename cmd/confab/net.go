@@ -96,6 +96,7 @@ type netView struct {
 	Agree      []string   `json:"agree,omitempty"`
 	Notes      []string   `json:"notes,omitempty"`
 	MinHandle  uint8      `json:"min_handle,omitempty"`
+	MinTicket  uint8      `json:"min_sponsored,omitempty"` // with a sponsor's ticket
 	WorkBits   uint8      `json:"work_bits,omitempty"`
 }
 
@@ -112,7 +113,7 @@ func (v *netView) ask(ctx context.Context, client *lightclient.Client) error {
 	p := info.Proof
 	v.Height, v.Time, v.AgeSeconds = p.Height, &p.Time, int64(p.Age/time.Second)
 	v.Assurance, v.Agree, v.Notes = p.Assurance.String(), p.Agree, p.Notes
-	v.MinHandle, v.WorkBits = info.Params.MinHandle, info.Params.WorkBits
+	v.MinHandle, v.MinTicket, v.WorkBits = info.Params.MinHandle, info.Params.MinSponsored, info.Params.WorkBits
 	return nil
 }
 
@@ -131,7 +132,11 @@ func (v *netView) write(w io.Writer) {
 		command.Row(w, "pin", v.Pin)
 		return
 	}
-	command.Row(w, "handles", fmt.Sprintf("of %d characters and more; one costs about %d tries of work", v.MinHandle, uint64(1)<<v.WorkBits))
+	handles := fmt.Sprintf("of %d characters and more; one costs about %d tries of work", v.MinHandle, uint64(1)<<v.WorkBits)
+	if v.MinTicket < v.MinHandle {
+		handles += fmt.Sprintf(", or from %d characters on a sponsor's ticket", v.MinTicket)
+	}
+	command.Row(w, "handles", handles)
 	proofView{
 		Height: v.Height, AgeSeconds: v.AgeSeconds, Assurance: v.Assurance, Source: v.Sources[0],
 		Agree: v.Agree, Notes: v.Notes, Pin: v.Pin,
@@ -189,7 +194,7 @@ another.`,
 			asked := v
 			v = viewNet(dir, n)
 			v.Height, v.Time, v.AgeSeconds, v.Assurance = asked.Height, asked.Time, asked.AgeSeconds, asked.Assurance
-			v.Agree, v.Notes, v.MinHandle, v.WorkBits = asked.Agree, asked.Notes, asked.MinHandle, asked.WorkBits
+			v.Agree, v.Notes, v.MinHandle, v.MinTicket, v.WorkBits = asked.Agree, asked.Notes, asked.MinHandle, asked.MinTicket, asked.WorkBits
 			return c.Print(v, v.write)
 		}),
 	}

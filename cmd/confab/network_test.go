@@ -96,6 +96,7 @@ func (n *network) world(t *testing.T, kind string) *world {
 // stories are those of docs/stories that are about people.
 var stories = []string{
 	"register-a-handle", "first-contact", "meet-in-person", "conversation-over-an-outage", "switch-concierge", "link-a-device", "lose-a-device", "restore-from-phrase",
+	"sponsor-a-friend",
 }
 
 // TestOnANetwork is all that needs one.
@@ -106,6 +107,8 @@ func TestOnANetwork(t *testing.T) {
 	for _, h := range []namesvc.Handle{"harbor", "lantern", "pier"} {
 		n.concierge(t, h)
 	}
+	n.sponsor(t, "beacon", false)
+	n.sponsor(t, "quayside", true)
 	t.Run("stories", func(t *testing.T) {
 		var files []string
 		for _, name := range stories {
@@ -213,6 +216,7 @@ func (n *network) stories(t *testing.T, files ...string) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"flip": flip, "cut": cut, "gate": gateCommand, "take": take,
 			"person": n.person, "friends": n.friends, "device": n.device, "machine": n.machine, "await": await,
+			"invite": n.invite,
 		},
 	})
 }

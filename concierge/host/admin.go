@@ -50,6 +50,7 @@ func (h *Host) listenAdmin() error {
 		to := r.URL.Query().Get("to")
 		reply(w, struct{}{}, h.backup(to))
 	})
+	h.adminSponsor(mux)
 	h.serve(l, mux)
 	return nil
 }
@@ -125,7 +126,7 @@ type BackupOptions struct {
 }
 
 // Backup copies a concierge's folder as it is now into one that is not there yet:
-// configuration, account, store and files, and the server key if it is asked for.
+// configuration, account, store and files, and the keys if they are asked for.
 // The concierge may run meanwhile. Files are those that the copied store names, but
 // for some that were let go of meanwhile.
 func Backup(ctx context.Context, home, to string, o BackupOptions) (files blob.Copied, err error) {
@@ -151,7 +152,7 @@ func Backup(ctx context.Context, home, to string, o BackupOptions) (files blob.C
 	}
 	names := []string{accountFile, ConfigFile}
 	if o.Keys {
-		names = append(names, keyFile)
+		names = append(names, sponsorFile, keyFile)
 	}
 	for _, name := range names { // the configuration last but for the key: its presence says that all is there
 		if err == nil {
@@ -163,8 +164,8 @@ func Backup(ctx context.Context, home, to string, o BackupOptions) (files blob.C
 
 func copyFile(from, to, name string) error {
 	b, err := os.ReadFile(filepath.Join(from, name))
-	if errors.Is(err, fs.ErrNotExist) && name == accountFile {
-		return nil // it has never run
+	if errors.Is(err, fs.ErrNotExist) && (name == accountFile || name == sponsorFile) {
+		return nil // it has never run, or sponsors nobody
 	}
 	if err != nil {
 		return fmt.Errorf("copy %s: %w", name, err)
@@ -223,7 +224,7 @@ func Restore(ctx context.Context, from, home string) (files blob.Copied, err err
 	if err := os.CopyFS(filepath.Join(home, storeDir), os.DirFS(filepath.Join(from, storeDir))); err != nil {
 		return files, fmt.Errorf("restore: %w", err)
 	}
-	for _, name := range []string{keyFile, accountFile, ConfigFile} {
+	for _, name := range []string{keyFile, sponsorFile, accountFile, ConfigFile} {
 		err := copyFile(from, home, name)
 		if errors.Is(err, fs.ErrNotExist) && name == keyFile {
 			continue // a backup without keys

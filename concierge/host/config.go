@@ -33,6 +33,7 @@ type Config struct {
 	Vault   Vault    `toml:"vault"`
 	Proxy   Proxy    `toml:"proxy"`
 	Gateway Gateway  `toml:"gateway"`
+	Sponsor Sponsor  `toml:"sponsor"`
 	Metrics Metrics  `toml:"metrics"`
 	Log     Log      `toml:"log"`
 }

@@ -53,6 +53,7 @@ func (c *Config) defaultExtras(l concierge.Limits) {
 	c.Vault = Vault{Bytes: l.VaultBytes, FileBytes: l.VaultMediaBytes}
 	c.Proxy = Proxy{Tunnels: l.Tunnels, BytesPerSecond: l.TunnelRate}
 	c.Gateway = Gateway{On: true}
+	c.Sponsor = Sponsor{Daily: 20, PerNetwork: 3}
 }
 
 // extrasTemplate is the part of the configuration file about them.
@@ -93,11 +94,24 @@ bytes_per_second = %d
 # asks, within limits. Nobody has to believe the answers; but who asks here shows
 # you whose handles he looks up.
 on = %t
+
+[sponsor]
+# Whether this concierge pays for people's registrations with tickets, so that they
+# need no work and may have shorter handles. Its key must be on the chain first:
+# confab-concierge sponsor declare. You never learn which handle a ticket is for.
+on = %t
+# Tickets in a day at most, whatever the chain allows you.
+daily = %d
+# false: who has an invitation code, from confab-concierge sponsor invite. true:
+# anybody, so many in a day for one network (/24 of IPv4, /48 of IPv6).
+open = %t
+per_network = %d
 `
 
 func (c Config) encodeExtras(b []byte) []byte {
 	return fmt.Appendf(b, extrasTemplate, c.Media.On, c.Media.Folder, c.Media.KeepFree, c.Media.FileBytes, c.Media.AccountBytes, time.Duration(c.Media.TTL).String(), c.Media.Rate,
-		c.Vault.Bytes, c.Vault.FileBytes, c.Proxy.Tunnels, c.Proxy.BytesPerSecond, c.Gateway.On)
+		c.Vault.Bytes, c.Vault.FileBytes, c.Proxy.Tunnels, c.Proxy.BytesPerSecond, c.Gateway.On,
+		c.Sponsor.On, c.Sponsor.Daily, c.Sponsor.Open, c.Sponsor.PerNetwork)
 }
 
 func (c Config) checkExtras() error {
@@ -113,7 +127,7 @@ func (c Config) checkExtras() error {
 	case c.Proxy.Tunnels == 0 || c.Proxy.Tunnels < -1 || c.Proxy.BytesPerSecond == 0:
 		return wire.Errorf(wire.Invalid, "proxy.tunnels_per_device must be above 0, or -1 for none, and bytes_per_second above 0")
 	}
-	return nil
+	return c.Sponsor.check()
 }
 
 // limits adds those of extras.

@@ -73,3 +73,64 @@ func TestHost_KeepsFilesInItsFolderOrTheOneThatItIsTold(t *testing.T) {
 		t.Errorf("off: %v, %v, %v", s, err, h.sources())
 	}
 }
+
+func TestSponsor_ReadsBackAndRefusesWhatMakesNoSense(t *testing.T) {
+	home := t.TempDir()
+	c := good()
+	c.Sponsor = Sponsor{On: true, Daily: 7, Open: true, PerNetwork: 2}
+	if err := os.WriteFile(filepath.Join(home, ConfigFile), c.Encode(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := LoadConfig(home); err != nil || got.Sponsor != c.Sponsor {
+		t.Errorf("%+v, %v", got.Sponsor, err)
+	}
+	if d := DefaultConfig().Sponsor; d.On || d.Open {
+		t.Errorf("by default: %+v", d)
+	}
+	for name, spoil := range map[string]func(*Sponsor){
+		"none": func(s *Sponsor) { s.Daily = 0 }, "too many": func(s *Sponsor) { s.Daily = 1 << 20 }, "no network": func(s *Sponsor) { s.PerNetwork = 0 },
+	} {
+		c := good()
+		spoil(&c.Sponsor)
+		if err := c.Check(); wire.CodeOf(err) != wire.Invalid {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestSponsorKey_IsMadeOnceAndForItsOwnerAlone(t *testing.T) {
+	home := t.TempDir()
+	if _, err := MakeSponsorKey(home); wire.CodeOf(err) != wire.NotFound {
+		t.Errorf("in any folder: %v", err)
+	}
+	if _, err := Init(home, good()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := SponsorKey(home); wire.CodeOf(err) != wire.NotFound {
+		t.Errorf("before it is made: %v", err)
+	}
+	k, err := MakeSponsorKey(home)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := MakeSponsorKey(home)
+	if err != nil || !again.Equal(k) {
+		t.Errorf("made twice: %v", err)
+	}
+	path := filepath.Join(home, sponsorFile)
+	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("%v, %v", info, err)
+	}
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, bad := range map[string][]byte{"empty": nil, "half": b[:len(b)/2], "no PEM": []byte("key")} {
+		if err := os.WriteFile(path, bad, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := MakeSponsorKey(home); wire.CodeOf(err) != wire.Invalid {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}

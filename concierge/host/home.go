@@ -25,6 +25,7 @@ const (
 	accountFile = "account.txt" // the account that the handle meant at the first run
 	issueFile   = "issue.txt"   // which KeyPackages are given out; see concierge.Options
 	lockFile    = "lock"
+	sponsorFile = "sponsor.key" // the RSA key of tickets for registrations, PKCS #8 in PEM
 	adminSocket = "admin.sock"
 	storeDir    = "store"
 	mediaDir    = "media"

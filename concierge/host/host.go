@@ -94,8 +94,12 @@ func Open(ctx context.Context, home string, c Config, logger *slog.Logger) (_ *H
 	if err != nil {
 		return nil, err
 	}
+	sponsor, err := h.openSponsor(ctx, chain, me)
+	if err != nil {
+		return nil, err
+	}
 	h.server, err = concierge.New(concierge.Options{
-		Media: files, Sources: h.sources(),
+		Media: files, Sources: h.sources(), Sponsor: sponsor,
 		Service: me, Key: k, Chain: chain, Store: h.store, Issue: packages, Limits: c.limits(), Logger: logger,
 		Local: c.TLS.Mode == Plain, // then it is on loopback itself
 	})

@@ -140,6 +140,9 @@ func (p *prover) account(id namesvc.AccountID, r lightclient.Request) {
 	if r.Devices {
 		p.leaf(namesvc.LeafDevices, id[:])
 	}
+	if r.Sponsor {
+		p.leaf(namesvc.LeafSponsor, id[:])
+	}
 	if !r.Serving {
 		return
 	}

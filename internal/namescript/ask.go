@@ -28,6 +28,8 @@ func (r *Runner) ask(l Line) error {
 		got, err = r.validatorFacts()
 	case "operator":
 		got, err = r.operatorFacts(l)
+	case "quota":
+		got, err = r.quotaFacts(l)
 	case "tally":
 		got, err = r.tallyFacts()
 	case "rules":

@@ -24,6 +24,7 @@ import (
 //   - commits and their queue agree, and nothing is missing in between;
 //   - checkpoints have no gap;
 //   - the numbers of an entry are in order;
+//   - sponsors are services, and their numbers are in order;
 //   - each validator's operator says that it runs this one, or leaves, and only
 //     operators of validators have votes.
 func CheckState(all iter.Seq2[namesvc.Key, []byte], now uint64) error {
@@ -44,6 +45,9 @@ func CheckState(all iter.Seq2[namesvc.Key, []byte], now uint64) error {
 	for _, l := range c.handles {
 		c.handle(l)
 	}
+	for _, s := range c.sponsors {
+		c.sponsor(s)
+	}
 	for id := range c.devices {
 		if e, ok := c.entries[id]; !ok || e.DeviceSeq == 0 {
 			c.fault("devices of %v: no entry speaks of them", id)
@@ -63,7 +67,9 @@ type checker struct {
 	entries map[namesvc.AccountID]namesvc.Entry
 	handles map[namesvc.Skeleton]namesvc.HandleLeaf
 	devices map[namesvc.AccountID]namesvc.Devices
-	faults  []error
+	// sponsors are in no order.
+	sponsors []namesvc.Sponsor
+	faults   []error
 }
 
 func (c *checker) fault(format string, args ...any) {
@@ -139,7 +145,23 @@ func (c *checker) sort() {
 				c.fault("operator %v: it neither runs a validator nor offers to, or has votes without one", o.Account)
 			}
 			delete(c.left, k)
+		} else if s, err := namesvc.DecodeSponsor(b); err == nil && namesvc.SponsorKey(s.Account) == k {
+			c.sponsors = append(c.sponsors, s)
+			delete(c.left, k)
 		}
+	}
+}
+
+// sponsor checks what an account says and may do as a sponsor.
+func (c *checker) sponsor(s namesvc.Sponsor) {
+	e, ok := c.entries[s.Account]
+	switch {
+	case !ok || e.Kind != namesvc.Service:
+		c.fault("sponsor %v: it is no service on the chain", s.Account)
+	case s.Declared > c.now || s.Day > c.now/86400:
+		c.fault("sponsor %v: declared %d, day %d, now %d", s.Account, s.Declared, s.Day, c.now)
+	case s.Used > namesvc.MaxSponsorDaily:
+		c.fault("sponsor %v: it paid %d times on a day", s.Account, s.Used)
 	}
 }
 

@@ -37,18 +37,20 @@
 //	roots ACTOR r0 r1 [next=]  set all roots
 //	renew ACTOR · release ACTOR @handle · cancel ACTOR [op=NAME]
 //	operate ACTOR KEY|none     offer to run a validator, or leave
-//	vote ACTOR SUBJECT power=N, vote ACTOR rules=N
+//	sponsor ACTOR KEY|none     declare the key of tickets, or stop sponsoring
+//	vote ACTOR SUBJECT power=N, vote ACTOR SUBJECT sponsor=N, vote ACTOR rules=N
 //	fault ACTOR KEY            the next block proves a misbehaviour
 //	replay NAME                send an op again: what as= named, or what commit
 //	                           and reveal named NAME.commit and NAME.reveal;
-//	                           window=+N gives a commit another expiry
+//	                           window=+N gives a commit another expiry,
+//	                           payment=work or sponsor=ACTOR another payment
 //	raw HEX                    send these bytes
 //	block [xN] [+DURATION]     cut blocks; the first carries what waits
 //	time +DURATION             let time pass before the next block
 //	checkpoint                 cut blocks until there is a new checkpoint
 //	resolve @handle            what a client would be told
 //	entry ACTOR · handle @handle · meter      what the state says
-//	validators · tally · rules · operator ACTOR
+//	validators · tally · rules · operator ACTOR · quota ACTOR
 //	root                       the state's root (on the bare law only)
 //
 // Options of every signed op: by=KEY or by=ACTOR.KEY (default r0), as=NAME,
@@ -57,7 +59,11 @@
 //
 // Options of commit and register: device=d1/SCOPES/DURATION, all options of
 // records, salt=TEXT, genesis=none|ACTOR, seq=, and for the commit itself
-// window=+N, on=CHAIN, checkpoint=-N, payment=little|blind|short.
+// window=+N, on=CHAIN, checkpoint=-N, payment=little|blind|other|short. With
+// sponsor=ACTOR or sponsor=ACTOR/KEY a ticket pays, of the key s0 if none is
+// named; ticket=other-chain|other-commit|other-checkpoint|flipped|short makes it
+// a bad one. A sponsor line also takes the words short, long, even and small for
+// keys that are malformed, and ACTOR.KEY for somebody else's.
 //
 // Options of records: profile= avatar= aka= url= peer= role= key= consent,
 // concierge=ACTOR/accepted/priority=N/generation=N (forged in place of accepted

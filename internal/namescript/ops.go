@@ -26,7 +26,7 @@ func (r *Runner) build(l Line) ([]byte, error) {
 		if !ok {
 			return nil, fmt.Errorf("no op has the name %s; give it one with as=", l.Args[0])
 		}
-		return r.rewindow(op, l)
+		return r.remake(op, l)
 	case "reveal":
 		p, ok := r.prepared[l.Args[0]]
 		if !ok {
@@ -66,6 +66,9 @@ func (r *Runner) body(a *actor, l Line) (namesvc.OpKind, any, error) {
 	case "vote":
 		d, err := r.ballot(l)
 		return namesvc.OpVote, d, err
+	case "sponsor":
+		d, err := r.sponsorship(a, l)
+		return namesvc.OpSponsor, d, err
 	case "renew":
 		return namesvc.OpRenew, namesvc.Renewal{}, nil
 	case "release":
@@ -190,28 +193,45 @@ func (r *Runner) pay(hash [32]byte, l Line) ([]byte, error) {
 	}
 	c.Checkpoint += uint64(back)
 	for _, w := range r.queue {
-		if w.line.Verb == "commit" && w.line.Want == "ok" {
+		if w.line.Verb == "commit" && w.line.Want == "ok" && w.line.get("sponsor", "") == "" {
 			m.Commits++ // those before it in the block count too
 		}
 	}
-	nonce, err := r.work(c, m, l.get("payment", "work"))
-	if err != nil {
+	if c, err = r.paid(c, m, l); err != nil {
 		return nil, err
-	}
-	c.Proof = binary.BigEndian.AppendUint64(nil, nonce)
-	switch l.get("payment", "work") {
-	case "blind":
-		c.Payment = ticket.Blind
-	case "short":
-		c.Proof = c.Proof[:4]
 	}
 	return namesvc.EncodeCommit(c), nil
 }
 
-// rewindow gives a commit another expiry, if the line says so. Nobody has signed
-// it, so anybody can.
-func (r *Runner) rewindow(op []byte, l Line) ([]byte, error) {
-	if l.get("window", "") == "" {
+// paid puts a payment into a commit.
+func (r *Runner) paid(c namesvc.Commit, m namesvc.Meter, l Line) (namesvc.Commit, error) {
+	var err error
+	if spec := l.get("sponsor", ""); spec != "" {
+		c.Payment = ticket.Blind
+		c.Proof, err = r.ticket(c, spec, l.get("ticket", ""))
+		return c, err
+	}
+	nonce, err := r.work(c, m, l.get("payment", "work"))
+	if err != nil {
+		return c, err
+	}
+	c.Payment, c.Proof = ticket.Work, binary.BigEndian.AppendUint64(nil, nonce)
+	switch l.get("payment", "work") {
+	case "blind":
+		c.Payment = ticket.Blind
+	case "other":
+		c.Payment = 3
+	case "short":
+		c.Proof = c.Proof[:4]
+	}
+	return c, nil
+}
+
+// remake gives a commit another expiry or another payment, if the line says so.
+// Nobody has signed it, so anybody can.
+func (r *Runner) remake(op []byte, l Line) ([]byte, error) {
+	window, pay := l.get("window", ""), l.get("payment", l.get("sponsor", "")) != ""
+	if window == "" && !pay {
 		return op, nil
 	}
 	tx, fault := namesvc.Parse(op)
@@ -219,23 +239,31 @@ func (r *Runner) rewindow(op []byte, l Line) ([]byte, error) {
 		return nil, fmt.Errorf("%s is no commit", l.Args[0])
 	}
 	c := *tx.Commit
-	n, err := number(strings.TrimPrefix(l.get("window", ""), "+"))
-	c.Expires = r.height() + n
-	return namesvc.EncodeCommit(c), err
+	if window != "" {
+		n, err := number(strings.TrimPrefix(window, "+"))
+		if err != nil {
+			return nil, err
+		}
+		c.Expires = r.height() + n
+	}
+	if pay {
+		m, err := r.meter()
+		if err != nil {
+			return nil, err
+		}
+		if c, err = r.paid(c, m, l); err != nil {
+			return nil, err
+		}
+	}
+	return namesvc.EncodeCommit(c), nil
 }
 
 // work finds a nonce that suffices, or for the payment "little" one that does
 // not.
 func (r *Runner) work(c namesvc.Commit, m namesvc.Meter, payment string) (uint64, error) {
-	var cp namesvc.Checkpoint
-	b, err := r.m.Get(namesvc.CheckpointKey(c.Checkpoint))
+	cp, err := r.checkpointOf(c.Checkpoint)
 	if err != nil {
 		return 0, err
-	}
-	if b != nil {
-		if err := wire.Decode(b, &cp, maxSmallLeaf); err != nil {
-			return 0, err
-		}
 	}
 	challenge := ticket.Challenge(c.Chain, c.Hash, cp.Digest)
 	want := namesvc.RequiredBits(r.params, m, r.now()+1+r.later)
@@ -250,6 +278,15 @@ func (r *Runner) work(c namesvc.Commit, m namesvc.Meter, payment string) (uint64
 		nonce++
 	}
 	return nonce, nil
+}
+
+// checkpointOf returns a checkpoint, an empty one if there is none of this number.
+func (r *Runner) checkpointOf(n uint64) (cp namesvc.Checkpoint, err error) {
+	b, err := r.m.Get(namesvc.CheckpointKey(n))
+	if err != nil || b == nil {
+		return cp, err
+	}
+	return cp, wire.Decode(b, &cp, maxSmallLeaf)
 }
 
 // pendingOp returns the id of the op that a cancel line means.

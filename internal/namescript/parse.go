@@ -74,7 +74,7 @@ var (
 	opOptions     = []string{"by", "as", "seq", "prev", "expires", "chain", "flip"}
 	recordOptions = []string{"profile", "avatar", "aka", "url", "peer", "role", "key", "concierge"}
 	commitOptions = slices.Concat(opOptions, recordOptions,
-		[]string{"device", "salt", "genesis", "window", "on", "checkpoint", "payment"})
+		[]string{"device", "salt", "genesis", "window", "on", "checkpoint", "payment", "sponsor", "ticket"})
 )
 
 // verbs is the language's whole vocabulary.
@@ -89,9 +89,10 @@ var verbs = map[string]verb{
 	"renew":      {min: 1, max: 1, options: opOptions, outcome: true},
 	"release":    {min: 2, max: 2, options: opOptions, outcome: true},
 	"cancel":     {min: 1, max: 1, options: append(slices.Clone(opOptions), "op"), outcome: true},
-	"replay":     {min: 1, max: 1, options: []string{"flip", "window"}, outcome: true},
+	"replay":     {min: 1, max: 1, options: []string{"flip", "window", "payment", "sponsor"}, outcome: true},
 	"operate":    {min: 2, max: 2, options: append(slices.Clone(opOptions), "possession", "on"), outcome: true},
-	"vote":       {min: 1, max: 2, options: append(slices.Clone(opOptions), "power", "rules", "until", "kind"), outcome: true},
+	"vote":       {min: 1, max: 2, options: append(slices.Clone(opOptions), "power", "rules", "sponsor", "until", "kind"), outcome: true},
+	"sponsor":    {min: 2, max: 2, options: opOptions, outcome: true},
 	"fault":      {min: 2, max: 2, options: []string{"ago"}},
 	"raw":        {min: 1, max: 1, outcome: true},
 	"block":      {min: 0, max: 2},
@@ -103,13 +104,14 @@ var verbs = map[string]verb{
 	"meter":      {outcome: true},
 	"validators": {outcome: true},
 	"operator":   {min: 1, max: 1, outcome: true},
+	"quota":      {min: 1, max: 1, outcome: true},
 	"tally":      {outcome: true},
 	"rules":      {outcome: true},
 	"root":       {outcome: true},
 }
 
 // questions are the steps that only read.
-var questions = []string{"resolve", "entry", "handle", "meter", "root", "validators", "operator", "tally", "rules"}
+var questions = []string{"resolve", "entry", "handle", "meter", "root", "validators", "operator", "quota", "tally", "rules"}
 
 // Parse reads a script. Errors name the line.
 func Parse(text string) (Script, error) {
@@ -256,12 +258,16 @@ func setParam(p *namesvc.Params, o Option) error {
 	switch o.Name {
 	case "min_handle":
 		p.MinHandle = uint8(n)
+	case "min_sponsored":
+		p.MinSponsored = uint8(n)
 	case "work_bits":
 		p.WorkBits = uint8(n)
 	case "work_kib":
 		p.WorkKiB = uint32(n)
 	case "daily":
 		p.Daily = uint32(n)
+	case "sponsor_daily":
+		p.SponsorDaily = uint32(n)
 	case "quota_burst":
 		p.QuotaBurst = uint32(n)
 	default:

@@ -109,7 +109,8 @@ func (r *Runner) offer(a *actor, l Line) (namesvc.Offer, error) {
 	return namesvc.Offer{Key: k[:], Possession: sig[:]}, nil
 }
 
-// ballot makes the body of a vote line: vote ACTOR [SUBJECT] power=N|rules=N.
+// ballot makes the body of a vote line: vote ACTOR [SUBJECT]
+// power=N|rules=N|sponsor=N.
 func (r *Runner) ballot(l Line) (namesvc.Vote, error) {
 	v := namesvc.Vote{Kind: namesvc.VoteRules, Until: r.now() + 30*86400}
 	text := l.get("rules", "")
@@ -118,8 +119,11 @@ func (r *Runner) ballot(l Line) (namesvc.Vote, error) {
 		if err != nil {
 			return v, err
 		}
-		v.Account, text = subject.id, l.get("power", text)
-		if l.get("rules", "") == "" {
+		v.Account, text = subject.id, l.get("power", l.get("sponsor", text))
+		switch {
+		case l.get("sponsor", "") != "":
+			v.Kind = namesvc.VoteSponsor
+		case l.get("rules", "") == "":
 			v.Kind = namesvc.VotePower
 		}
 	}
@@ -132,7 +136,7 @@ func (r *Runner) ballot(l Line) (namesvc.Vote, error) {
 	}
 	var err error
 	if v.Number, err = strconv.ParseUint(text, 10, 64); err != nil {
-		return v, fmt.Errorf("a vote says power=N of somebody, or rules=N")
+		return v, fmt.Errorf("a vote says power=N or sponsor=N of somebody, or rules=N")
 	}
 	switch until := l.get("until", ""); until {
 	case "":
@@ -229,8 +233,11 @@ func (r *Runner) tallyFacts() (string, error) {
 	var out []string
 	for _, t := range list {
 		what := fmt.Sprintf("rules=%d", t.Vote.Number)
-		if t.Vote.Kind == namesvc.VotePower {
+		switch t.Vote.Kind {
+		case namesvc.VotePower:
 			what = fmt.Sprintf("%s=%d", r.nameOf(t.Vote.Account), t.Vote.Number)
+		case namesvc.VoteSponsor:
+			what = fmt.Sprintf("sponsor(%s)=%d", r.nameOf(t.Vote.Account), t.Vote.Number)
 		}
 		out = append(out, fmt.Sprintf("%s:%d/%d", what, t.Power, t.Total))
 	}

@@ -88,6 +88,7 @@ type Runner struct {
 	queue    []waiting
 	ahead    map[namesvc.AccountID]position // of accounts with ops in the queue
 	later    uint64                         // seconds that time lines have added
+	mints    map[string]*Mint               // keys of tickets, by ACTOR.KEY
 }
 
 // waiting is an op that waits for its block.
@@ -109,6 +110,7 @@ func NewRunner(p namesvc.Params, m Machine) *Runner {
 		result: Result{Codes: map[namesvc.RejectCode]int{}, Roots: map[int]string{}},
 		actors: map[string]*actor{}, byID: map[namesvc.AccountID]*actor{},
 		prepared: map[string]prepared{}, named: map[string][]byte{}, ahead: map[namesvc.AccountID]position{},
+		mints: map[string]*Mint{},
 	}
 }
 

@@ -57,6 +57,9 @@ func (f *fetcher) Bundle(ctx context.Context, r lightclient.Request) ([]byte, er
 	if r.Serving {
 		set("serving", "1")
 	}
+	if r.Sponsor {
+		set("sponsor", "1")
+	}
 	for name, n := range map[string]uint64{"at": r.At, "known": r.Known, "pin": r.Pin, "after": r.After} {
 		if n > 0 {
 			set(name, strconv.FormatUint(n, 10))

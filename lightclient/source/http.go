@@ -67,6 +67,9 @@ func (h *HTTP) Bundle(ctx context.Context, r lightclient.Request) ([]byte, error
 	if r.Serving {
 		q.Set("serving", "1")
 	}
+	if r.Sponsor {
+		q.Set("sponsor", "1")
+	}
 	for name, n := range map[string]uint64{"at": r.At, "known": r.Known, "pin": r.Pin, "after": r.After} {
 		if n > 0 {
 			q.Set(name, strconv.FormatUint(n, 10))

@@ -16,15 +16,15 @@ type Payment uint8
 // The kinds of payment. The numbers are frozen.
 const (
 	Work  Payment = 1 // the payment bytes are a nonce of 8 bytes, big-endian
-	Blind Payment = 2 // reserved for a sponsor's blind signature over the challenge
+	Blind Payment = 2 // they are a sponsor's account id and its signature over the challenge
 )
 
 // NonceSize is the size in bytes of a payment of kind Work.
 const NonceSize = 8
 
-// Challenge is what work, and later a blind ticket, is bound to: one chain, one
-// commit and one checkpoint. It is its own nullifier, because a commit can be
-// made only once.
+// Challenge is what work or a ticket is bound to: one chain, one commit and one
+// checkpoint. It is its own nullifier, because a commit can be made only once
+// with each kind of payment.
 func Challenge(chain string, commit, checkpoint [32]byte) [32]byte {
 	return wire.TagWork.Sum(wire.Encode(struct {
 		_          struct{} `cbor:",toarray"`

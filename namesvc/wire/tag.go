@@ -18,8 +18,10 @@ const (
 	TagAcceptance Tag = "confab/acceptance/1\n"
 	// TagCommit: the hash that a commit publishes before its reveal.
 	TagCommit Tag = "confab/commit/1\n"
-	// TagWork: what memory-hard work is bound to.
+	// TagWork: what memory-hard work and a sponsor's ticket are bound to.
 	TagWork Tag = "confab/work/1\n"
+	// TagTicket: the id of a commit that a sponsor's ticket pays for.
+	TagTicket Tag = "confab/ticket/1\n"
 	// TagNextRoot: the hash of a root key that is not yet shown.
 	TagNextRoot Tag = "confab/next-root/1\n"
 	// TagTie: the order of registrations that were committed at one height.
