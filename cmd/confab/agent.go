@@ -87,8 +87,9 @@ agent.log of its folder. With --http programs on this machine may use it over
 HTTP, with the token in api.token of that folder.
 
 With --hops direct your contacts' concierges see this machine's network
-address; with --hops two they see your own concierge's instead, which then sees
-which concierges your contacts use. If it does not answer, nobody is reached.`,
+address; with --hops two they see your own concierge's instead, which then
+sees which concierges your contacts use. If it does not answer, nobody is
+reached.`,
 		Examples: []string{"confab agent run", "confab agent run --background", "confab agent run --hops two", "confab agent run --http 127.0.0.1:7790"},
 		Flags: changeFlags(
 			command.Bool("background", "leave the terminal once it runs"),

@@ -15,8 +15,8 @@ func chatBroadcast(e *env) command.Verb {
 		Name:  "broadcast",
 		Args:  "TEXT",
 		Short: "send the same text to each of your contacts",
-		Long: `Sends a text to all contacts, each in your conversation with them: nobody sees
-who else got it, and whoever answers answers you alone.`,
+		Long: `Sends a text to all contacts, each in your conversation with them: nobody
+sees who else got it, and whoever answers answers you alone.`,
 		Examples: []string{`confab chat broadcast "I have a new telephone number"`},
 		Flags:    agentFlags(),
 		Run: e.asking(func(c *call, agent *localapi.Client) error {

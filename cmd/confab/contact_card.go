@@ -18,8 +18,8 @@ func contactCard(e *env) command.Verb {
 		Short: "show what to hand to somebody who wants to write to you",
 		Long: `A card says which account is yours and how to find the network that it is in.
 It is not secret: show it, send it, print it. Who has it runs
-confab contact add CARD, and confab net add --card CARD NAME before that if they
-know no network yet.`,
+confab contact add CARD. Who knows no network yet runs
+confab net add --card CARD NAME before that.`,
 		Examples: []string{"confab contact card", "confab contact card --qr", "confab contact card --png card.png"},
 		Flags: agentFlags(
 			command.Bool("qr", "as a QR code for this terminal too"),
