@@ -399,6 +399,10 @@ func (b *batch) event(id message.ConversationID, r *room, from e2ee.Member, e me
 	case message.Resend:
 		b.then = append(b.then, func() { b.a.askedAgain(id, body.Ranges) })
 		return nil
+	case message.Receipt:
+		if err := b.ahead(id, r, own, body.Reached); err != nil {
+			return err
+		}
 	case message.Typing:
 		if !own {
 			b.say(func() { b.a.feed.tell(Notice{Type: "typing", Contact: from.Account, Text: typingText(body)}) })
