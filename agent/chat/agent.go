@@ -66,6 +66,7 @@ type Agent struct {
 	tending  map[message.ConversationID]bool          // are tended now; whether that failed the last time
 	knocking map[message.ConversationID]chan struct{} // requests that are being left just now
 	looked   map[message.ConversationID]bool          // whose queue was compared with what was read of it, see copy.go
+	anew     map[message.ConversationID]bool          // got a new session since what was here was old
 	told     map[string]bool                          // notices that are told once
 	selfNext uint64                                   // when the own account is looked after next, ms
 	selfBusy bool                                     // it is just now
@@ -110,6 +111,7 @@ func Open(ctx context.Context, o Options) (_ *Agent, err error) {
 		hurry: map[message.ConversationID]bool{}, times: map[message.ConversationID]timing{}, told: map[string]bool{},
 		tending: map[message.ConversationID]bool{}, knocking: map[message.ConversationID]chan struct{}{},
 		looked: map[message.ConversationID]bool{}, heads: map[message.ConversationID]uint64{},
+		anew: map[message.ConversationID]bool{},
 	}
 	a.roster, a.begun = newRoster(o.Client, o.Now), a.now()
 	a.sessions = newSessions(a)

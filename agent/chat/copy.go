@@ -34,11 +34,11 @@ func (a *Agent) lookAt(ctx context.Context, id message.ConversationID, box strea
 	if done {
 		return
 	}
-	var base, read uint64
+	var base, last, read uint64
 	err := a.post.Ask(ctx, now.office, func(ctx context.Context, c *concierge.Client) error {
 		s, err := c.Head(ctx, box)
 		if err == nil {
-			base = s.Base
+			base, last = s.Base, s.Head.Seq
 		}
 		return err
 	})
@@ -56,6 +56,8 @@ func (a *Agent) lookAt(ctx context.Context, id message.ConversationID, box strea
 		return
 	case read > 0 && base > read:
 		a.outdated()
+	case read < last:
+		return // what waits may hold a receipt that tells; taking it has this looked at again
 	}
 	a.mu.Lock()
 	a.looked[id] = true
@@ -84,7 +86,7 @@ func (a *Agent) outdated() {
 			if err := b.broken(id, r, r.Group, errOutdated); err != nil {
 				return err
 			}
-			b.then = append(b.then, func() { a.looked[id] = true })
+			b.then = append(b.then, func() { a.looked[id], a.anew[id] = true, true })
 		}
 		return nil
 	})
@@ -125,21 +127,34 @@ func (b *batch) ahead(id message.ConversationID, r *room, own bool, list []messa
 		return nil
 	}
 	var since []message.Event
-	var head, known uint64
+	var head, sealed, known uint64
 	err := b.a.store.View(func(tx *store.Tx) (err error) {
-		if head, err = b.a.head(tx, id); err != nil || most <= head {
+		if head, err = b.a.head(tx, id); err != nil {
 			return err
+		}
+		sealed = head
+		for _, eid := range r.Unsealed {
+			if e, err := tx.Event(eid); err == nil && e.Author == b.a.author() {
+				sealed = min(sealed, e.Seq-1)
+			}
+		}
+		if most <= sealed {
+			return nil
 		}
 		since, err = tx.Events(id, message.Range{Author: b.a.author(), From: b.a.heads[id] + 1, To: head})
 		return err
 	})
-	if err != nil || most <= head {
+	if err != nil || most <= sealed {
 		return err
 	}
 	if raw, err := b.note(aheadNote(id)); err == nil && wire.Recall(raw, &known) == nil && most <= known {
 		return nil
 	}
 	b.notes[aheadNote(id)] = wire.Encode(most)
+	if b.a.anew[id] {
+		return nil // that is why it has a new session
+	}
+	b.then = append(b.then, func() { b.a.anew[id] = true })
 	if err := b.broken(id, r, r.Group, errOutdated); err != nil {
 		return err
 	}

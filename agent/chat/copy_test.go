@@ -67,6 +67,11 @@ func TestCopy_OfARunningAgentHeals(t *testing.T) {
 	torn := alice.copied()
 	close(stop)
 	<-done
+	last := alice.say(bob, "and quiet")
+	w.until("bob's receipt is here", func() bool {
+		m, err := alice.Message(w.Context(), last.ID)
+		return err == nil && m.Delivery == Delivered
+	})
 	alice.stop()
 	alice = alice.p.start(alice.key, torn)
 	alice.say(bob, "after")

@@ -374,6 +374,8 @@ func (a *Agent) closeRoom(id message.ConversationID, address concierge.Address) 
 	delete(a.times, id)
 	delete(a.hurry, id)
 	delete(a.looked, id)
+	delete(a.anew, id)
+	delete(a.heads, id)
 	delete(a.byBox, address.Queue())
 	for _, o := range append([]*reading{a.offices.now}, a.offices.former...) {
 		if o != nil {

@@ -83,6 +83,9 @@ func (b *batch) entry(box stream.ID, e stream.Entry) error {
 	if err != nil {
 		return err
 	}
+	if !b.a.looked[id] {
+		b.hurry(id)
+	}
 	if c, err := b.contact(r.With.Account); err == nil && c.State == store.Blocked && c.Party == r.With {
 		// Not even opened: a blocked contact costs what fetching his mail costs.
 		b.notes[unheardNote(id)] = []byte{1}
