@@ -68,6 +68,8 @@ type Agent struct {
 	times    map[message.ConversationID]timing
 	tending  map[message.ConversationID]bool          // are tended now; whether that failed the last time
 	knocking map[message.ConversationID]chan struct{} // requests that are being left just now
+	looked   map[message.ConversationID]bool          // whose queue was compared with what was read of it, see copy.go
+	anew     map[message.ConversationID]bool          // got a new session since what was here was old
 	told     map[string]bool                          // notices that are told once
 	selfNext uint64                                   // when the own account is looked after next, ms
 	selfBusy bool                                     // it is just now
@@ -77,9 +79,11 @@ type Agent struct {
 	copied  uint64 // up to where it is in the vault
 	backup  Backup
 
-	swept   uint64          // when what is over was let go of, ms
-	asked   []askedHistory  // what other devices of this account want to know
-	running context.Context // of Run, nil while it does not run
+	begun   uint64                            // when it was opened, ms
+	heads   map[message.ConversationID]uint64 // how many events this device had then
+	swept   uint64                            // when what is over was let go of, ms
+	asked   []askedHistory                    // what other devices of this account want to know
+	running context.Context                   // of Run, nil while it does not run
 
 	linking *linking // the invitation for a new device that is out
 
@@ -109,8 +113,10 @@ func Open(ctx context.Context, o Options) (_ *Agent, err error) {
 		rooms: map[message.ConversationID]*room{}, byBox: map[stream.ID]message.ConversationID{},
 		hurry: map[message.ConversationID]bool{}, times: map[message.ConversationID]timing{}, told: map[string]bool{},
 		tending: map[message.ConversationID]bool{}, knocking: map[message.ConversationID]chan struct{}{},
+		looked: map[message.ConversationID]bool{}, heads: map[message.ConversationID]uint64{},
+		anew: map[message.ConversationID]bool{},
 	}
-	a.roster = newRoster(o.Client, o.Now)
+	a.roster, a.begun = newRoster(o.Client, o.Now), a.now()
 	a.sessions = newSessions(a)
 	defer func() {
 		if err != nil {

@@ -206,7 +206,7 @@ func (b *batch) remove(id message.ConversationID, r *room) {
 		b.lost(r)
 	}
 	b.unkeep(id, r)
-	b.notes[receiptNote(id)], b.notes[vaultNote(id)], b.notes[unheardNote(id)] = nil, nil, nil
+	b.notes[receiptNote(id)], b.notes[vaultNote(id)], b.notes[unheardNote(id)], b.notes[aheadNote(id)] = nil, nil, nil, nil
 	b.notes[shownNote(r.With.Account)] = nil
 	for n := range maxPieces {
 		b.notes[pictureNote(r.With.Account, n)] = nil

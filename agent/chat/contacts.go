@@ -126,6 +126,7 @@ func (b *batch) open(id message.ConversationID, with message.Party) (*room, erro
 	self := b.a.party()
 	r.Address = concierge.OwnerOf(self.Account, self.Generation).Address(concierge.Seed(r.Seed))
 	b.rooms[id] = r
+	b.then = append(b.then, func() { b.a.looked[id] = true })
 	b.do(func(tx *store.Tx) error {
 		err := tx.AddConversation(store.Conversation{ID: id, With: with, Added: b.now})
 		if wire.CodeOf(err) == wire.Exists {

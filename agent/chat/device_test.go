@@ -16,6 +16,7 @@ import (
 	"github.com/confab-chat/confab/namesvc/key"
 	"github.com/confab-chat/confab/namesvc/wire"
 	"github.com/confab-chat/confab/stream"
+	"github.com/confab-chat/confab/talk/message"
 )
 
 // devices makes these the devices of a person; those that are new agree.
@@ -157,6 +158,45 @@ func TestLink_ByACode(t *testing.T) {
 	if len(list) != 1 || !list[0].This {
 		t.Errorf("after the removal there are %d devices", len(list))
 	}
+}
+
+func TestSweep_ForgetsNotesOfWhatIsGone(t *testing.T) {
+	w := newWorld(t)
+	alice, bob := w.person("alice", w.harbor).device(), w.person("bob", w.lagoon).device()
+	w.friends(alice, bob)
+	tablet := alice.second()
+	w.until("the tablet knows bob", func() bool { return tablet.state(bob) == "accepted" })
+	id := alice.with(bob)
+	var gone message.ConversationID
+	notes := map[string]bool{ // whether it stays
+		introducedNote(tablet.member()): true, receiptNote(id): true, earlyNote(id, 3): true,
+		introducedNote(bob.member()): false, receiptNote(gone): false, earlyNote(gone, 3): false, pieceNote(gone, [32]byte{}, 1): false,
+	}
+	w.must(alice.store.Update(func(tx *store.Tx) error {
+		for name := range notes {
+			if err := tx.Put(name, []byte{1}); err != nil {
+				return err
+			}
+		}
+		for i := range store.MaxPage {
+			if err := tx.Put(earlyNote(gone, uint64(i)), []byte{1}); err != nil {
+				return err
+			}
+		}
+		return nil
+	}))
+	w.must(alice.sweepNotes())
+	w.must(alice.store.View(func(tx *store.Tx) error {
+		for name, stays := range notes {
+			if _, err := tx.Get(name); (err == nil) != stays {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+		if left, err := tx.Names("early/", ""); err != nil || len(left) != 1 {
+			t.Errorf("of the early messages %d are left (%v)", len(left), err)
+		}
+		return nil
+	}))
 }
 
 // The eldest device would answer, and is off.

@@ -41,7 +41,10 @@ func (a *Agent) tendDevices(ctx context.Context, l listed) {
 	}
 }
 
-func introducedNote(m e2ee.Member) string { return "introduced/" + hex.EncodeToString(m.Device[:]) }
+// introducedPrefix begins the names of notes that say to whom that was done.
+const introducedPrefix = "introduced/"
+
+func introducedNote(m e2ee.Member) string { return introducedPrefix + hex.EncodeToString(m.Device[:]) }
 
 // introduceAll tells devices of this account where its own conversation is.
 func (a *Agent) introduceAll(ctx context.Context, devices []e2ee.Member) {

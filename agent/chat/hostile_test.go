@@ -446,13 +446,23 @@ func TestFiles_NamesThatAreFoldersBecomeFiles(t *testing.T) {
 	}
 }
 
-func TestAgent_TheLongestTextComes(t *testing.T) {
+func TestAgent_TheLongestTextsCome(t *testing.T) {
 	w := newWorld(t)
 	alice, bob := w.person("alice", w.harbor).device(), w.person("bob", w.lagoon).device()
 	w.friends(alice, bob)
-	text := strings.Repeat("x", message.MaxText)
-	alice.say(bob, text)
+	// The same, with characters of which each has three bytes, both ways.
+	text, wide := strings.Repeat("x", message.MaxText), strings.Repeat("\u20ac", message.MaxText/3)
+	m := alice.say(bob, text)
 	bob.reads(alice, "@alice: "+text)
+	for range 3 {
+		bob.say(alice, wide)
+	}
+	alice.reads(bob, "you: "+text, "@bob: "+wide, "@bob: "+wide, "@bob: "+wide)
+	w.must(alice.Edit(w.Context(), m.ID, wide))
+	bob.reads(alice, "@alice: "+wide, "you: "+wide, "you: "+wide, "you: "+wide)
+	if _, err := alice.Send(w.Context(), "@bob", Draft{Text: text + "x"}); wire.CodeOf(err) != wire.Invalid {
+		t.Errorf("a text that is too long gives %v", err)
+	}
 }
 
 // A removal is due, and the epoch's slot is held by what nobody can read.

@@ -316,6 +316,7 @@ func (a *Agent) stateOf(r *reading, s post.State) {
 		a.robbed(rolled.Box)
 	case errors.As(s.Err, &gap):
 		a.feed.tell(Notice{Type: "notice", Text: nameOf(r.office) + " let go of mail before it was fetched; contacts are asked to send it again"})
+		a.goneBefore(gap.Box)
 		a.robbed(gap.Box)
 	case errors.As(s.Err, &missing):
 		a.remake(missing.Box)
@@ -378,6 +379,7 @@ func (a *Agent) readBoxes(ctx context.Context, id message.ConversationID) error 
 			return err
 		}
 	}
+	a.lookAt(ctx, id, r.Address.Queue())
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for _, o := range append([]*reading{a.offices.now}, a.offices.former...) {
@@ -393,6 +395,9 @@ func (a *Agent) closeRoom(id message.ConversationID, address concierge.Address) 
 	delete(a.rooms, id)
 	delete(a.times, id)
 	delete(a.hurry, id)
+	delete(a.looked, id)
+	delete(a.anew, id)
+	delete(a.heads, id)
 	delete(a.byBox, address.Queue())
 	for _, o := range append([]*reading{a.offices.now}, a.offices.former...) {
 		if o != nil {

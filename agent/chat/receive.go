@@ -87,6 +87,9 @@ func (b *batch) entry(box stream.ID, e stream.Entry) error {
 	if err != nil {
 		return err
 	}
+	if !b.a.looked[id] {
+		b.hurry(id)
+	}
 	if c, err := b.contact(r.With.Account); err == nil && c.State == store.Blocked && c.Party == r.With {
 		// Not even opened: a blocked contact costs what fetching his mail costs.
 		b.notes[unheardNote(id)] = []byte{1}
@@ -403,6 +406,10 @@ func (b *batch) event(id message.ConversationID, r *room, from e2ee.Member, e me
 	case message.Resend:
 		b.then = append(b.then, func() { b.a.askedAgain(id, body.Ranges) })
 		return nil
+	case message.Receipt:
+		if err := b.ahead(id, r, own, body.Reached); err != nil {
+			return err
+		}
 	case message.Typing:
 		if !own {
 			b.say(func() { b.a.feed.tell(Notice{Type: "typing", Contact: from.Account, Text: typingText(body)}) })

@@ -3,6 +3,7 @@ package chat
 import (
 	"context"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/confab-chat/confab/agent/store"
@@ -92,6 +93,57 @@ func (a *Agent) sweep(ctx context.Context) {
 	if err := a.store.Update(func(tx *store.Tx) error { return tx.ForgetSeen(now - ms(seenFor)) }); err != nil {
 		a.log.Error("forget ids of old mail", "error", err)
 	}
+	if err := a.sweepNotes(); err != nil {
+		a.log.Error("forget notes of what is gone", "error", err)
+	}
+}
+
+// sweepNotes forgets notes about devices that the account lists no more, and about
+// rooms that are no more.
+func (a *Agent) sweepNotes() error {
+	a.mu.Lock()
+	defer a.mu.Unlock() // so that no room begins meanwhile
+	keep := map[string]bool{}
+	for _, m := range a.otherDevices() {
+		keep[introducedNote(m)] = true
+	}
+	rooms := map[string]bool{}
+	for id := range a.rooms {
+		rooms[id.String()] = true
+	}
+	var gone []string
+	err := a.store.View(func(tx *store.Tx) error {
+		for _, prefix := range []string{introducedPrefix, "receipt/", "vault/", "unheard/", "ahead/", "early/", "piece/"} {
+			for after := prefix; ; {
+				list, err := tx.Names(prefix, after)
+				if err != nil {
+					return err
+				}
+				if len(list) == 0 {
+					break
+				}
+				after = list[len(list)-1]
+				for _, name := range list {
+					id, _, _ := strings.Cut(strings.TrimPrefix(name, prefix), "/")
+					if !keep[name] && !rooms[id] {
+						gone = append(gone, name)
+					}
+				}
+			}
+		}
+		return nil
+	})
+	if err != nil || len(gone) == 0 {
+		return err
+	}
+	return a.store.Update(func(tx *store.Tx) error {
+		for _, name := range gone {
+			if err := tx.Put(name, nil); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 }
 
 // once tells a notice once while the agent runs.

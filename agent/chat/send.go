@@ -196,6 +196,10 @@ func (b *batch) ready(r *room) (bool, error) {
 	if _, ok := b.a.reach(r, r.With); !ok {
 		return false, nil
 	}
+	if id := b.a.id(r); !b.a.current(id) {
+		b.hurry(id) // which looks
+		return false, nil
+	}
 	s, err := b.session(r, r.Group)
 	if wire.CodeOf(err) == wire.NotFound {
 		return false, b.broken(b.a.id(r), r, r.Group, err)

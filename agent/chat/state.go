@@ -18,6 +18,9 @@ func (a *Agent) recall(tx *store.Tx) error {
 	for id, r := range rooms {
 		a.keep(id, r)
 		a.hurry[id] = true
+		if a.heads[id], err = a.head(tx, id); err != nil {
+			return err
+		}
 	}
 	list, err := keptOffices(tx)
 	if err != nil {

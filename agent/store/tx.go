@@ -164,6 +164,17 @@ func (tx *Tx) Get(name string) (value []byte, err error) {
 	return value, err
 }
 
+// Names returns the names of what Put keeps that begin with a prefix, after a name,
+// rising; at most MaxPage.
+func (tx *Tx) Names(prefix, after string) (list []string, err error) {
+	err = tx.rows("SELECT name FROM notes WHERE name > ? AND name >= ? AND substr(name, 1, length(?)) = ? ORDER BY name LIMIT ?",
+		[]any{after, prefix, prefix, prefix, MaxPage}, func(st *sqlite3.Stmt) error {
+			list = append(list, st.ColumnText(0))
+			return nil
+		})
+	return list, err
+}
+
 // author returns the number of an author, making one if need be.
 func (tx *Tx) author(a message.Author) (id int64, err error) {
 	q := "SELECT id FROM authors WHERE account = ? AND device = ?"
