@@ -151,7 +151,7 @@ func Backup(ctx context.Context, home, to string, o BackupOptions) (files blob.C
 	}
 	names := []string{accountFile, ConfigFile}
 	if o.Keys {
-		names = append(names, keyFile)
+		names = append(names, formerKeyFile, keyFile)
 	}
 	for _, name := range names { // the configuration last but for the key: its presence says that all is there
 		if err == nil {
@@ -163,8 +163,8 @@ func Backup(ctx context.Context, home, to string, o BackupOptions) (files blob.C
 
 func copyFile(from, to, name string) error {
 	b, err := os.ReadFile(filepath.Join(from, name))
-	if errors.Is(err, fs.ErrNotExist) && name == accountFile {
-		return nil // it has never run
+	if errors.Is(err, fs.ErrNotExist) && (name == accountFile || name == formerKeyFile) {
+		return nil // it has never run, or its key was never changed
 	}
 	if err != nil {
 		return fmt.Errorf("copy %s: %w", name, err)
@@ -223,7 +223,7 @@ func Restore(ctx context.Context, from, home string) (files blob.Copied, err err
 	if err := os.CopyFS(filepath.Join(home, storeDir), os.DirFS(filepath.Join(from, storeDir))); err != nil {
 		return files, fmt.Errorf("restore: %w", err)
 	}
-	for _, name := range []string{keyFile, accountFile, ConfigFile} {
+	for _, name := range []string{formerKeyFile, keyFile, accountFile, ConfigFile} {
 		err := copyFile(from, home, name)
 		if errors.Is(err, fs.ErrNotExist) && name == keyFile {
 			continue // a backup without keys

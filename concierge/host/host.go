@@ -70,6 +70,10 @@ func Open(ctx context.Context, home string, c Config, logger *slog.Logger) (_ *H
 	if err != nil {
 		return nil, err
 	}
+	former, err := formerKeys(home)
+	if err != nil {
+		return nil, err
+	}
 	if h.lock, err = lock(home); err != nil {
 		return nil, err
 	}
@@ -96,7 +100,7 @@ func Open(ctx context.Context, home string, c Config, logger *slog.Logger) (_ *H
 	}
 	h.server, err = concierge.New(concierge.Options{
 		Media: files, Sources: h.sources(),
-		Service: me, Key: k, Chain: chain, Store: h.store, Issue: packages, Limits: c.limits(), Logger: logger,
+		Service: me, Key: k, Former: former, Chain: chain, Store: h.store, Issue: packages, Limits: c.limits(), Logger: logger,
 		Local: c.TLS.Mode == Plain, // then it is on loopback itself
 	})
 	if err != nil {
