@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/gorilla/websocket"
 
@@ -45,7 +46,7 @@ func Dial(ctx context.Context, base string, want Service, id *Identity) (*Client
 type dialer = func(ctx context.Context, network, address string) (net.Conn, error)
 
 func dial(ctx context.Context, base string, want Service, id *Identity, by dialer) (*Client, error) {
-	w := way{base: strings.TrimSuffix(base, "/"), id: id, by: by}
+	w := way{base: strings.TrimSuffix(base, "/"), id: id, by: by, idle: patience}
 	conn, err := w.connect(ctx, "/v1/socket", want)
 	if err != nil {
 		return nil, err
@@ -68,7 +69,8 @@ type way struct {
 	base string
 	id   *Identity
 	by   dialer
-	cert []byte // public key of the certificate that the proven server showed
+	idle time.Duration // how long a plain request may stand still
+	cert []byte        // public key of the certificate that the proven server showed
 }
 
 // connect opens a WebSocket and does the handshake.

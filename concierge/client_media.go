@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"strconv"
 	"time"
@@ -27,13 +28,46 @@ func (c *Client) newHTTP() *http.Client {
 	return &http.Client{
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		Transport: &http.Transport{
-			DialContext: c.way.by, MaxIdleConnsPerHost: 4, IdleConnTimeout: 30 * time.Second, TLSHandshakeTimeout: handshakeTime, ResponseHeaderTimeout: patience,
+			DialContext: steadily(c.way.by, c.way.idle), MaxIdleConnsPerHost: 4, IdleConnTimeout: 30 * time.Second, TLSHandshakeTimeout: handshakeTime, ResponseHeaderTimeout: patience,
 			TLSClientConfig: &tls.Config{
 				InsecureSkipVerify: true, MinVersion: tls.VersionTLS13, NextProtos: []string{"http/1.1"},
 				VerifyConnection: func(s tls.ConnectionState) error { return known(s, c.way.cert) },
 			},
 		},
 	}
+}
+
+// steadily returns a dialer of connections that end when nothing has passed in
+// either direction for a while: whoever fetches a large file waits as long as it
+// comes, and no longer.
+func steadily(by dialer, idle time.Duration) dialer {
+	if by == nil {
+		by = new(net.Dialer).DialContext
+	}
+	return func(ctx context.Context, network, address string) (net.Conn, error) {
+		conn, err := by(ctx, network, address)
+		if err != nil {
+			return nil, err
+		}
+		return &steady{conn, idle}, nil
+	}
+}
+
+type steady struct {
+	net.Conn
+	idle time.Duration
+}
+
+// Read implements net.Conn. Whichever direction goes on keeps the other alive.
+func (s *steady) Read(p []byte) (int, error) {
+	s.SetDeadline(time.Now().Add(s.idle))
+	return s.Conn.Read(p)
+}
+
+// Write implements net.Conn.
+func (s *steady) Write(p []byte) (int, error) {
+	s.SetDeadline(time.Now().Add(s.idle))
+	return s.Conn.Write(p)
 }
 
 // known returns an error unless a server shows the certificate's key that it should,

@@ -94,7 +94,7 @@ type forwardBody struct {
 }
 
 // Forward asks a former concierge to forward; the order replaces the one before
-// and survives everything but a change of the concierge's server key. It is safe
+// and survives everything but the loss of the concierge's server key. It is safe
 // to repeat. An error of kind Unavailable says that the concierge does not know
 // of the move yet.
 func (c *Client) Forward(ctx context.Context, o ForwardOrder) (Forwarding, error) {

@@ -3,6 +3,7 @@ package concierge
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -19,6 +20,7 @@ import (
 
 	"github.com/confab-chat/confab/internal/fakechain"
 	"github.com/confab-chat/confab/namesvc"
+	"github.com/confab-chat/confab/namesvc/key"
 	"github.com/confab-chat/confab/namesvc/wire"
 	"github.com/confab-chat/confab/stream"
 	"github.com/confab-chat/confab/stream/pebblestore"
@@ -614,13 +616,26 @@ func TestForward_KeepsAddressesSealed(t *testing.T) {
 	if read == 0 {
 		t.Error("nothing was read")
 	}
-	// Under another server key the order cannot be read: its queues are closed.
-	old.who.Server = now.who.Server
-	e := old.who.Concierge(old.url)
-	old.must(old.Next(old.Sign(old.who, namesvc.OpRecords, *e)))
-	old.Skip(1)
+	// Under another server key the order is read with the former one, and from then
+	// on without it; under a third it cannot be read, and its queues are closed.
+	first, second := old.who.Server, now.who.Server
+	third, err := key.NewServer(rand.Reader)
+	old.must(err)
+	change := func(to key.Server, former ...key.Server) {
+		old.stop()
+		old.who.Server, old.former = to, former
+		old.must(old.Next(old.Sign(old.who, namesvc.OpRecords, *old.who.Concierge(old.url))))
+		old.Skip(1)
+		old.start()
+	}
+	change(second, third, first)
+	old.must(write(t.Context(), old.connect(nil), to[0], "x"))
+	old.stop()
+	old.former = nil
 	old.start()
-	if err := write(t.Context(), old.connect(nil), to[0], "x"); !Moved(err) {
+	old.must(write(t.Context(), old.connect(nil), to[0], "y"))
+	change(third)
+	if err := write(t.Context(), old.connect(nil), to[0], "z"); !Moved(err) {
 		t.Errorf("%v", err)
 	}
 }

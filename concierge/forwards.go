@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/confab-chat/confab/namesvc"
+	"github.com/confab-chat/confab/namesvc/key"
 	"github.com/confab-chat/confab/namesvc/wire"
 	"github.com/confab-chat/confab/stream"
 )
@@ -27,6 +28,7 @@ const (
 type forwards struct {
 	server  *Server
 	sealer  sealer
+	former  []sealer // of server keys that were in use before
 	changes *buckets // orders of each owner
 	pause   func(failures int) time.Duration
 	figures forwardFigures
@@ -95,8 +97,9 @@ func newForwardFigures(r *prometheus.Registry, f *forwards) forwardFigures {
 	return forwardFigures{messages}
 }
 
-// newForwards returns what was ordered before the server ended the last time.
-func newForwards(s *Server, rest func(failures int) time.Duration) (*forwards, error) {
+// newForwards returns what was ordered before the server ended the last time, also
+// under one of the former server keys.
+func newForwards(s *Server, former []key.Server, rest func(failures int) time.Duration) (*forwards, error) {
 	if rest == nil {
 		rest = pause
 	}
@@ -104,6 +107,9 @@ func newForwards(s *Server, rest func(failures int) time.Duration) (*forwards, e
 		server: s, sealer: newSealer(TagForwardSeal, s.signer.seed()), changes: newBuckets(orderRate, orderBurst), pause: rest,
 		busy: make(chan struct{}, maxCarried), news: make(chan struct{}, 1),
 		owners: map[Owner]*leaver{}, lanes: map[stream.ID]*lane{}, carriers: map[namesvc.AccountID]*carrier{},
+	}
+	for _, k := range former {
+		f.former = append(f.former, newSealer(TagForwardSeal, k.Seed()))
 	}
 	f.figures = newForwardFigures(s.registry, f)
 	ctx, cancel := context.WithTimeout(s.ctx, loadTime)
@@ -231,7 +237,7 @@ func (f *forwards) sweep(ctx context.Context) {
 
 // reload reads the order of an owner and does as it says from now on.
 func (f *forwards) reload(ctx context.Context, owner Owner) error {
-	body, _, err := newest(ctx, f.server.store, owner.kept(keptForward, nil))
+	body, head, err := newest(ctx, f.server.store, owner.kept(keptForward, nil))
 	if errors.Is(err, stream.ErrNotFound) || err == nil && body == nil {
 		f.drop(owner)
 		return nil
@@ -240,6 +246,9 @@ func (f *forwards) reload(ctx context.Context, owner Owner) error {
 		return err
 	}
 	o, err := openOrder(f.sealer, owner, body)
+	if err != nil {
+		o, err = f.sealAnew(ctx, owner, body, head, err)
+	}
 	if err != nil {
 		f.server.logger.Warn("an account's order to forward cannot be read; its queues are closed", "owner", owner, "error", err)
 		o = order{Version: 1} // it was given, so the account had left
@@ -250,6 +259,27 @@ func (f *forwards) reload(ctx context.Context, owner Owner) error {
 	}
 	f.take(owner, o, rec)
 	return nil
+}
+
+// sealAnew returns an order that was sealed under a former server key, and seals it
+// under the one that is in use: the former one need not be kept for ever. why is
+// returned if there is no such key.
+func (f *forwards) sealAnew(ctx context.Context, owner Owner, body []byte, head stream.Head, why error) (order, error) {
+	for _, former := range f.former {
+		o, err := openOrder(former, owner, body)
+		if err != nil {
+			continue
+		}
+		sealed, err := f.sealer.seal(f.server.rand, owner, wire.Encode(o))
+		if err == nil {
+			_, err = replace(ctx, f.server.store, owner.kept(keptForward, nil), head, newMessageID(), sealed)
+		}
+		if err != nil { // or another process was quicker
+			f.server.logger.Debug("an order to forward stays under the former server key", "owner", owner, "error", err)
+		}
+		return o, nil
+	}
+	return order{}, why
 }
 
 // order returns what is known of an owner.

@@ -721,3 +721,27 @@ func TestPaced_SharesARateAndEndsWithItsRequest(t *testing.T) {
 		}
 	})
 }
+
+// A download that stands still ends, however much time there would be.
+func TestMedia_ADownloadThatStandsStillEnds(t *testing.T) {
+	d := newDepot(t, cheap())
+	alice := d.connect(d.alice)
+	id, err := d.keep(alice, random(300<<10))
+	d.must(err)
+	d.server.outgoing = newBuckets(1, 1)
+	bob := d.connect(d.bob)
+	bob.way.idle = 100 * time.Millisecond
+	got := make(chan error, 1)
+	go func() {
+		_, err := d.read(bob, id)
+		got <- err
+	}()
+	select {
+	case err := <-got:
+		if err == nil {
+			t.Error("it came whole")
+		}
+	case <-time.After(20 * time.Second):
+		t.Error("it waits on")
+	}
+}

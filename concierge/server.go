@@ -28,8 +28,11 @@ import (
 type Options struct {
 	Service Service    // this concierge as its name entry has it, but for the key
 	Key     key.Server // the key of that entry
-	Chain   Chain
-	Store   stream.Store // stays open when the server is closed
+	// Former are keys that the entry had before: orders to forward that were sealed
+	// under them are taken over.
+	Former []key.Server
+	Chain  Chain
+	Store  stream.Store // stays open when the server is closed
 	// Issue is chosen at random when a store is made, and anew when it is
 	// restored from a backup: KeyPackages of another issue are not given out, as
 	// some of them may have been since the backup. Servers that share a store
@@ -128,7 +131,7 @@ func New(o Options) (*Server, error) {
 		chain: o.Chain, me: o.Service, grace: limits.Grace, now: o.Now, logger: o.Logger,
 		accounts: map[namesvc.AccountID]*member{}, changed: s.devicesChanged,
 	}
-	if s.forwards, err = newForwards(s, o.pause); err != nil {
+	if s.forwards, err = newForwards(s, o.Former, o.pause); err != nil {
 		s.cancel()
 		return nil, errors.Join(err, s.frames.Close(context.Background()))
 	}

@@ -32,6 +32,7 @@ type world struct {
 	blind              atomic.Bool // the chain does not answer
 	late               atomic.Int64
 	pause              func(failures int) time.Duration
+	former             []key.Server
 }
 
 type logBuffer struct {
@@ -126,7 +127,7 @@ func (w *world) serverFor(me Service, issue [16]byte, as *fakechain.Actor, store
 	})
 	w.must(err)
 	s, err := New(Options{
-		Service: me, Key: as.Server, Chain: chain, Store: store, Issue: issue, Limits: limits, Now: w.now, Local: true, pause: w.pause,
+		Service: me, Key: as.Server, Former: w.former, Chain: chain, Store: store, Issue: issue, Limits: limits, Now: w.now, Local: true, pause: w.pause,
 		Logger: slog.New(slog.NewTextHandler(w.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	})
 	w.must(err)

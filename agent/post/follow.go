@@ -215,6 +215,14 @@ func offer[T any](c chan T, v T) {
 	}
 }
 
+// describes has the line show that it answers; it is closed if it does not in time.
+func (l *line) describes(ctx context.Context, within time.Duration) {
+	l.ask(ctx, within, func(ctx context.Context, c *concierge.Client) error {
+		_, err := c.Describe(ctx)
+		return err
+	})
+}
+
 // probe has the line show that it answers, each time it is told how long that
 // may take; otherwise the line is closed. It also keeps the purse filled.
 func (p *Post) probe(ctx context.Context, l *line, within <-chan time.Duration) {
@@ -222,10 +230,7 @@ func (p *Post) probe(ctx context.Context, l *line, within <-chan time.Duration) 
 		p.refill(ctx, l)
 		select {
 		case t := <-within:
-			l.ask(ctx, t, func(ctx context.Context, c *concierge.Client) error {
-				_, err := c.Describe(ctx)
-				return err
-			})
+			l.describes(ctx, t)
 		case <-ctx.Done():
 			return
 		}

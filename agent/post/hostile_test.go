@@ -485,3 +485,27 @@ func TestLine_ManyDeadConciergesLeaveRoom(t *testing.T) {
 	alice.mu.Unlock()
 	all.Wait()
 }
+
+// A visit may take long, but not for ever: the concierge must show that it answers.
+func TestVisit_EndsWithAConciergeThatFallsSilent(t *testing.T) {
+	w := newWorld(t)
+	l := w.lagoon.impostor()
+	described := make(chan struct{}, 1000)
+	l.request = func(c *liarConn, r liarRequest) {
+		if r.Op == opDescribe {
+			if described <- struct{}{}; len(described) < 3 {
+				c.answer(r.Number, l.descriptor())
+			}
+		}
+	}
+	alice := w.hasty(w.post(w.alice))
+	alice.times.probe = 20 * time.Millisecond
+	began := time.Now()
+	err := alice.Visit(t.Context(), party(w.bob), func(_ context.Context, c *concierge.Client) error {
+		_, err := c.Kept(context.Background())
+		return err
+	})
+	if !errors.Is(err, errSilent) || len(described) < 3 {
+		t.Errorf("%v after %v; it was asked %d times", err, time.Since(began), len(described))
+	}
+}

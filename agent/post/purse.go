@@ -11,7 +11,10 @@ import (
 	"github.com/confab-chat/confab/talk/message"
 )
 
-// purse holds tokens of the own concierge, which pay for knocks.
+// purse holds tokens of the own concierge, which pay for knocks. It is in memory
+// only: after a start new ones are got, a few of the day's thirty, and who starts so
+// often that these are used up pays with a second of work. Kept on disk, they would
+// be one secret more for little.
 type purse struct {
 	mu     sync.Mutex
 	tokens []concierge.Token

@@ -80,7 +80,7 @@ func openOwner(c *command.Call, h namesvc.Handle) (_ *owner, err error) {
 // make makes an account of kind service. Its phrase is shown once, and stored
 // nowhere.
 func (o *owner) make(c *command.Call, name string) error {
-	_, person := terminal(c)
+	person := c.Person() != nil
 	unattended, given := c.Bool("unattended"), c.Bool("phrase-stdin")
 	switch {
 	case unattended && given:

@@ -1,18 +1,14 @@
 package main
 
 import (
-	"bufio"
 	"bytes"
 	"crypto/rand"
-	"errors"
 	"fmt"
 	"io"
 	"math/big"
 	"os"
 	"strings"
 	"unicode/utf8"
-
-	"golang.org/x/term"
 
 	"github.com/confab-chat/confab/agent/keyring"
 	"github.com/confab-chat/confab/internal/command"
@@ -32,10 +28,13 @@ func passphrase(c *command.Call, name string, fresh bool) ([]byte, error) {
 	}
 	var p []byte
 	var err error
+	var person *command.Terminal
 	if path != "" {
 		p, err = readLine(path)
+	} else if person = c.Person(); person == nil {
+		return nil, c.Usagef("there is no terminal to ask for the passphrase on: use --passphrase-file FILE")
 	} else {
-		p, err = hidden(c, fmt.Sprintf("passphrase of %s: ", name))
+		p, err = hidden(c, person, fmt.Sprintf("passphrase of %s: ", name))
 	}
 	if err != nil || !fresh {
 		return p, err
@@ -44,7 +43,7 @@ func passphrase(c *command.Call, name string, fresh bool) ([]byte, error) {
 		return nil, wire.Errorf(wire.Invalid, "the passphrase has %d characters: from %d to %d are needed; a few random words are easy to keep", n, minPassphrase, keyring.MaxPassphrase)
 	}
 	if path == "" {
-		again, err := hidden(c, "the same again: ")
+		again, err := hidden(c, person, "the same again: ")
 		defer clear(again)
 		if err != nil {
 			return nil, err
@@ -75,50 +74,10 @@ func readLine(path string) ([]byte, error) {
 	return line, nil
 }
 
-// terminal returns the terminal that somebody types at.
-func terminal(c *command.Call) (*os.File, bool) {
-	in, ok := c.Stdin.(*os.File)
-	return in, ok && c.StderrTerminal && term.IsTerminal(int(in.Fd()))
-}
-
 // hidden asks whoever is at the terminal. What is typed is not shown.
-func hidden(c *command.Call, prompt string) ([]byte, error) {
-	in, ok := terminal(c)
-	if !ok {
-		return nil, c.Usagef("there is no terminal to ask for the passphrase on: use --passphrase-file FILE")
-	}
-	fd := int(in.Fd())
-	before, err := term.GetState(fd)
-	if err != nil {
-		return nil, fmt.Errorf("ask at the terminal: %w", err)
-	}
-	fmt.Fprint(c.Stderr, prompt)
-	return answered(c, func() ([]byte, error) { return term.ReadPassword(fd) }, func() { term.Restore(fd, before) })
-}
-
-// answered waits for what is typed, or until the person stops the command; then
-// the terminal is put right.
-func answered(c *command.Call, read func() ([]byte, error), restore func()) ([]byte, error) {
-	type answer struct {
-		text []byte
-		err  error
-	}
-	typed := make(chan answer, 1)
-	go func() {
-		text, err := read()
-		typed <- answer{text, err}
-	}()
-	defer fmt.Fprintln(c.Stderr)
-	select {
-	case a := <-typed:
-		if errors.Is(a.err, io.EOF) {
-			return nil, command.ErrStopped
-		}
-		return a.text, a.err
-	case <-c.Ctx().Done():
-		restore()
-		return nil, command.ErrStopped
-	}
+func hidden(c *command.Call, person *command.Terminal, prompt string) ([]byte, error) {
+	text, err := person.AskHidden(c.Ctx(), prompt)
+	return []byte(text), err
 }
 
 // Sequences that switch to a terminal's second screen, which leaves nothing in
@@ -132,12 +91,7 @@ const (
 // confirmPhrase shows a new phrase and makes sure that the person has it, by
 // asking for two of its words with the phrase out of sight.
 func confirmPhrase(c *command.Call, p key.Phrase) error {
-	in, _ := terminal(c)
-	lines := bufio.NewReader(in)
-	line := func() (string, error) {
-		text, err := answered(c, func() ([]byte, error) { return lines.ReadBytes('\n') }, func() {})
-		return strings.TrimSpace(string(text)), err
-	}
+	person := c.Person()
 	fmt.Fprint(c.Stderr, secondScreen)
 	defer fmt.Fprint(c.Stderr, firstScreen)
 	words := strings.Fields(p.Reveal())
@@ -145,18 +99,17 @@ func confirmPhrase(c *command.Call, p key.Phrase) error {
 	for i, w := range words {
 		fmt.Fprintf(c.Stderr, "%4d  %s\n", i+1, w)
 	}
-	fmt.Fprint(c.Stderr, "\nwrite these words on paper, in this order. they are shown once and stored\nnowhere. whoever has them has the service; press enter when they are on paper ")
-	if _, err := line(); err != nil {
+	fmt.Fprint(c.Stderr, "\nwrite these words on paper, in this order. they are shown once and stored\nnowhere. whoever has them has the service\n\n")
+	if _, err := person.Ask(c.Ctx(), "press enter when they are on paper "); err != nil {
 		return err
 	}
 	fmt.Fprint(c.Stderr, emptyScreen)
 	for _, i := range twoOf(len(words)) {
-		fmt.Fprintf(c.Stderr, "word %d: ", i+1)
-		typed, err := line()
+		typed, err := person.Ask(c.Ctx(), fmt.Sprintf("word %d: ", i+1))
 		if err != nil {
 			return err
 		}
-		if !strings.EqualFold(typed, words[i]) {
+		if !strings.EqualFold(strings.TrimSpace(typed), words[i]) {
 			return wire.Errorf(wire.Invalid, "that is not word %d: no account was made, and these words are worth nothing", i+1)
 		}
 	}

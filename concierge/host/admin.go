@@ -152,7 +152,7 @@ func Backup(ctx context.Context, home, to string, o BackupOptions) (files blob.C
 	}
 	names := []string{accountFile, ConfigFile}
 	if o.Keys {
-		names = append(names, sponsorFile, keyFile)
+		names = append(names, sponsorFile, formerKeyFile, keyFile)
 	}
 	for _, name := range names { // the configuration last but for the key: its presence says that all is there
 		if err == nil {
@@ -164,8 +164,8 @@ func Backup(ctx context.Context, home, to string, o BackupOptions) (files blob.C
 
 func copyFile(from, to, name string) error {
 	b, err := os.ReadFile(filepath.Join(from, name))
-	if errors.Is(err, fs.ErrNotExist) && (name == accountFile || name == sponsorFile) {
-		return nil // it has never run, or sponsors nobody
+	if errors.Is(err, fs.ErrNotExist) && (name == accountFile || name == sponsorFile || name == formerKeyFile) {
+		return nil // it has never run, sponsors nobody, or its key was never changed
 	}
 	if err != nil {
 		return fmt.Errorf("copy %s: %w", name, err)
@@ -224,7 +224,7 @@ func Restore(ctx context.Context, from, home string) (files blob.Copied, err err
 	if err := os.CopyFS(filepath.Join(home, storeDir), os.DirFS(filepath.Join(from, storeDir))); err != nil {
 		return files, fmt.Errorf("restore: %w", err)
 	}
-	for _, name := range []string{keyFile, sponsorFile, accountFile, ConfigFile} {
+	for _, name := range []string{formerKeyFile, keyFile, sponsorFile, accountFile, ConfigFile} {
 		err := copyFile(from, home, name)
 		if errors.Is(err, fs.ErrNotExist) && name == keyFile {
 			continue // a backup without keys

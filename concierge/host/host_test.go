@@ -223,3 +223,37 @@ func TestBackup_HasTheFilesUnlessItIsToldNot(t *testing.T) {
 		}
 	}
 }
+
+func TestTakeNextKey_KeepsTheFormerOne(t *testing.T) {
+	home := filepath.Join(t.TempDir(), "c")
+	first, err := Init(home, good())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if former, err := formerKeys(home); len(former) != 0 || err != nil {
+		t.Errorf("before a change: %v, %v", former, err)
+	}
+	for range 2 {
+		now, err := ServerKey(home)
+		if err != nil {
+			t.Fatal(err)
+		}
+		next, err := NextKey(home, true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := TakeNextKey(home); err != nil {
+			t.Fatal(err)
+		}
+		former, err := formerKeys(home)
+		if err != nil || len(former) != 1 || former[0].Public() != now {
+			t.Errorf("the former key is another, %v", err)
+		}
+		if got, err := ServerKey(home); got != next || got == first || err != nil {
+			t.Errorf("the key is %v, %v", got, err)
+		}
+		if info, err := os.Stat(filepath.Join(home, formerKeyFile)); err != nil || info.Mode().Perm() != 0o600 {
+			t.Errorf("%v, %v", info, err)
+		}
+	}
+}

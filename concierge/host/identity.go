@@ -39,13 +39,47 @@ func NextKey(home string, make bool) (key.Public, error) {
 	return k.Public(), err
 }
 
-// TakeNextKey puts the next key in the place of the one in use, which is gone
-// then. Call it when the service's entry has the next one.
+// formerKeyFile is the server key that was in use before: with it orders to forward
+// are taken over. It proves nothing any more.
+const formerKeyFile = "server.key.before"
+
+// TakeNextKey puts the next key in the place of the one in use, which is kept as the
+// former one. Call it when the service's entry has the next one.
 func TakeNextKey(home string) error {
+	b, err := os.ReadFile(filepath.Join(home, keyFile))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("take the next server key: %w", err)
+	}
+	if err == nil {
+		if err := replaceFile(filepath.Join(home, formerKeyFile), b); err != nil {
+			return fmt.Errorf("keep the former server key: %w", err)
+		}
+	}
 	if err := os.Rename(filepath.Join(home, nextKeyFile), filepath.Join(home, keyFile)); err != nil {
 		return fmt.Errorf("take the next server key: %w", err)
 	}
 	return nil
+}
+
+// replaceFile writes a file for its owner's eyes only, whole or not at all.
+func replaceFile(path string, b []byte) error {
+	next := path + ".next"
+	if err := os.Remove(next); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := writeNew(next, b); err != nil {
+		return err
+	}
+	return os.Rename(next, path)
+}
+
+// formerKeys returns the server key that was in use before, if there is one.
+func formerKeys(home string) ([]key.Server, error) {
+	k, err := readKey(filepath.Join(home, formerKeyFile))
+	if wire.CodeOf(err) == wire.NotFound {
+		return nil, nil
+	}
+	return []key.Server{k}, err
 }
 
 // SetURLs changes the urls in the configuration file of a folder, and nothing
@@ -72,14 +106,7 @@ func SetURLs(home string, urls []string) error {
 	} else {
 		b = append(append(want, '\n'), b...)
 	}
-	next := path + ".next"
-	if err := os.Remove(next); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("change the URLs: %w", err)
-	}
-	if err := writeNew(next, b); err != nil {
-		return fmt.Errorf("change the URLs: %w", err)
-	}
-	if err := os.Rename(next, path); err != nil {
+	if err := replaceFile(path, b); err != nil {
 		return fmt.Errorf("change the URLs: %w", err)
 	}
 	if c, err = LoadConfig(home); err != nil || fmt.Sprint(c.URLs) != fmt.Sprint(urls) {

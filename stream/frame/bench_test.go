@@ -364,7 +364,7 @@ func serverTLS(tb testing.TB) *tls.Config {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	return &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}, MinVersion: tls.VersionTLS13}
+	return &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}, MinVersion: tls.VersionTLS13, DynamicRecordSizingDisabled: true}
 }
 
 func dialTLS(tb testing.TB, addr string) *frame.Client {
