@@ -286,10 +286,12 @@ func (b *batch) enter(r *room, s *e2ee.Session) {
 	b.used[string(group)] = s
 	b.a.sessions.put(group, s)
 	b.lost(r) // with the secrets of the epoch that will not come
-	if s.Instance() > 1 && !b.a.own(r) {
-		// Somebody had lost what it takes to read: what no receipt covers may be
-		// part of what he could not.
-		r.Again = true
+	if s.Instance() > 1 {
+		// Somebody had lost what it takes to read: what no receipt covers may be part
+		// of what he could not, and what own devices told each other likewise.
+		if r.Again = !b.a.own(r); !r.Again {
+			b.untell()
+		}
 	}
 	for _, over := range r.replace(group, s.Instance()) {
 		b.forget(over)

@@ -24,6 +24,9 @@ import (
 // is not people can write all the same.
 const lookFirst = 15 * time.Second
 
+// lookAgain is after what time it is tried again while something waits for it.
+const lookAgain = time.Second
+
 // lookAt compares a room's queue with what was read of it, once while the agent
 // runs and the concierge is there.
 func (a *Agent) lookAt(ctx context.Context, id message.ConversationID, box stream.ID) {
@@ -86,6 +89,7 @@ func (a *Agent) outdated() {
 			if err := b.broken(id, r, r.Group, errOutdated); err != nil {
 				return err
 			}
+			b.behind(id)
 			b.then = append(b.then, func() { a.looked[id], a.anew[id] = true, true })
 		}
 		return nil

@@ -40,8 +40,6 @@ func TestCopy_AnOlderOneOfTheWholeFolderHeals(t *testing.T) {
 	}
 	bob.say(alice, "and back")
 	w.until("alice reads it", func() bool { return slices.Contains(alice.sees(bob), "@bob: and back") })
-	t.Log(alice.sees(bob))
-	t.Log(bob.sees(alice))
 }
 
 // The folder is copied while the agent runs, and the copy is started.
@@ -78,4 +76,27 @@ func TestCopy_OfARunningAgentHeals(t *testing.T) {
 	w.until("bob reads it", func() bool { return slices.Contains(bob.sees(alice), "@alice: after") })
 	bob.say(alice, "and back")
 	w.until("alice reads it", func() bool { return slices.Contains(alice.sees(bob), "@bob: and back") })
+}
+
+// While the own concierge is not there nobody can tell; what is said goes out all
+// the same, a little later, and nothing spins meanwhile.
+func TestCopy_NobodyToAskHoldsUpLittle(t *testing.T) {
+	w := newWorld(t)
+	alice, bob := w.person("alice", w.harbor).device(), w.person("bob", w.lagoon).device()
+	w.friends(alice, bob)
+	alice.say(bob, "one")
+	bob.reads(alice, "@alice: one")
+	alice.stop()
+	w.harbor.stop()
+	alice = alice.p.start(alice.key, alice.home)
+	m := alice.say(bob, "two")
+	if m.Delivery != Waiting {
+		t.Errorf("it is %s before anybody could look", m.Delivery)
+	}
+	bob.reads(alice, "@alice: one", "@alice: two")
+	alice.mu.Lock()
+	defer alice.mu.Unlock()
+	if n := alice.times[alice.with(bob)].tends; n > 60 { // 15 s of waiting, and twice each second for good measure
+		t.Errorf("the conversation was tended %d times", n)
+	}
 }

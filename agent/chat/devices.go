@@ -109,9 +109,7 @@ func (b *batch) introduced(e message.Event, ask message.ContactRequest) error {
 	case err == nil && bytes.Compare(r.Address[:], reach.Address[:]) <= 0:
 		return nil // two were made at once, and this one counts
 	case err == nil:
-		if err := b.leaveOwn(r); err != nil {
-			return err
-		}
+		b.leaveOwn(r)
 	default:
 		r = &room{Version: 1, With: b.a.party(), Changed: b.now}
 		b.rooms[id] = r
@@ -130,7 +128,7 @@ func (b *batch) introduced(e message.Event, ask message.ContactRequest) error {
 
 // leaveOwn leaves an own conversation for another that counts. The others there
 // are told all that this device knows, as if it had just come.
-func (b *batch) leaveOwn(r *room) error {
+func (b *batch) leaveOwn(r *room) {
 	b.a.log.Info("there were two conversations of this account's devices; one is left")
 	for _, g := range r.groups() {
 		b.forget(g)
@@ -147,17 +145,7 @@ func (b *batch) leaveOwn(r *room) error {
 		}
 	})
 	r.Group, r.Former, r.Broken, r.Taken, r.Mine, r.Unsealed = nil, nil, 0, 0, false, nil
-	for id, other := range b.a.rooms {
-		if b.a.own(other) {
-			continue
-		}
-		other, err := b.room(id)
-		if err != nil {
-			return err
-		}
-		other.Untold = true
-	}
-	return nil
+	b.untell()
 }
 
 // Devices returns the devices that the chain lists for this account.

@@ -20,5 +20,5 @@
 // agreement, and how a concierge keeps mail.
 //
 // Start at Open and Agent; send.go and receive.go are the two directions,
-// tend.go keeps conversations in step with the chain.
+// tend.go keeps conversations in step with the chain, many at a time.
 package chat

@@ -197,7 +197,9 @@ func (b *batch) ready(r *room) (bool, error) {
 		return false, nil
 	}
 	if id := b.a.id(r); !b.a.current(id) {
-		b.hurry(id) // which looks
+		t := b.a.times[id]
+		t.next = min(t.next, b.now+ms(lookAgain))
+		b.a.times[id] = t
 		return false, nil
 	}
 	s, err := b.session(r, r.Group)

@@ -72,6 +72,18 @@ func (b *batch) tell(id message.ConversationID) {
 	b.hurry(b.a.selfID())
 }
 
+// untell has everything told to the own other devices again.
+func (b *batch) untell() {
+	for id, r := range b.a.rooms {
+		if b.a.own(r) {
+			continue
+		}
+		if r, err := b.room(id); err == nil { // not one that this batch removes
+			r.Untold = true
+		}
+	}
+}
+
 func (a *Agent) selfID() message.ConversationID { return message.Direct(a.party(), a.party()) }
 
 // share seals a record for the own other devices. It reports false if that is not

@@ -82,6 +82,7 @@ func (a *Agent) toTend() []message.ConversationID {
 		}
 		t := a.times[id]
 		t.next = now + ms(a.o.Every)
+		t.tends++
 		a.times[id], a.tending[id] = t, t.failures > 0
 		delete(a.hurry, id)
 		list = append(list, id)

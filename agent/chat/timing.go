@@ -11,6 +11,7 @@ type timing struct {
 	next      uint64 // at the latest
 	notBefore uint64 // after a failure
 	failures  int
+	tends     int    // how often it was tended
 	stuck     uint64 // since when messages are early, ms
 	healed    uint64 // when an instance was made last, ms
 	heals     int

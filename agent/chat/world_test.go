@@ -4,11 +4,13 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -179,6 +181,19 @@ func (h *house) start() {
 	h.http.EnableHTTP2 = false
 	h.http.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, 0)
 	h.http.StartTLS()
+}
+
+// expires has a concierge let go of all that waits in a device's queues.
+func (h *house) expires(d *device) {
+	h.w.Helper()
+	d.mu.Lock()
+	boxes := slices.Collect(maps.Keys(d.byBox))
+	d.mu.Unlock()
+	for _, box := range boxes {
+		head, err := h.store.State(h.w.Context(), box)
+		h.w.must(err)
+		h.w.must(h.store.Trim(h.w.Context(), box, head.Head.Seq))
+	}
 }
 
 func (h *house) stop() {
