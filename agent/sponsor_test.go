@@ -257,3 +257,41 @@ func TestSponsor_SaysWhenTheLawRefusesItsTicket(t *testing.T) {
 		}
 	}
 }
+
+// TestSponsor_IsAskedOnceForOneCommand: another attempt would take another
+// invitation.
+func TestSponsor_IsAskedOnceForOneCommand(t *testing.T) {
+	w, p := newSponsoredWorld(t)
+	w.relay.refuseTimes(1000, isCommit, namesvc.StaleCheckpoint)
+	_, err := w.names.Register(t.Context(), p.plan(newPerson(t), "alice"), nil, nil)
+	if wire.CodeOf(err) != wire.Stale || !errors.Is(err, agent.ErrOver) || len(p.asked) != 1 {
+		t.Errorf("asked %d times: %v", len(p.asked), err)
+	}
+}
+
+// TestSponsor_IsNotAskedForATicketThatComesTooLate, because its checkpoint or its op
+// would be too old.
+func TestSponsor_IsNotAskedForATicketThatComesTooLate(t *testing.T) {
+	for name, c := range map[string]struct {
+		change func(*namesvc.Params)
+		blocks uint64
+		late   bool
+	}{
+		"in time":    {func(p *namesvc.Params) { p.Checkpoint, p.MaxExpiry = 1000, 400 }, 300, false},
+		"checkpoint": {func(p *namesvc.Params) { p.Checkpoint = 20 }, 60, true},
+		"op":         {func(p *namesvc.Params) { p.Checkpoint, p.MaxExpiry = 1000, 400 }, 370, true},
+	} {
+		w, p := newSponsoredWorld(t, c.change)
+		var kept agent.Prepared
+		p.err = wire.Errorf(wire.Unavailable, "not now")
+		if _, err := w.names.Register(t.Context(), p.plan(newPerson(t), "alice"), func(r agent.Prepared) error { kept = r; return nil }, nil); err == nil {
+			t.Fatal("it was registered")
+		}
+		p.err = nil
+		w.wait(c.blocks)
+		_, err := w.names.Pay(t.Context(), kept, *p.sponsor())
+		if c.late != (err != nil) || c.late && (!errors.Is(err, agent.ErrOver) || len(p.asked) != 1) {
+			t.Errorf("%s: asked %d times, %v", name, len(p.asked), err)
+		}
+	}
+}
