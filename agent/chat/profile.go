@@ -118,7 +118,7 @@ func (a *Agent) publish(ctx context.Context) error {
 	}
 	office, err := a.present()
 	if err != nil {
-		return err
+		return nil // it is looked up soon, or none is chosen
 	}
 	return errors.Join(
 		a.publishOne(ctx, office, "published/profile", l.entry.Records.Profile),

@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/confab-chat/confab/agent"
@@ -80,7 +81,7 @@ func TestProfile_IsTheOneThatTheEntryNames(t *testing.T) {
 	stored := ""
 	w.until("it is at the concierge", func() bool {
 		filepath.WalkDir(w.harbor.dir, func(path string, _ fs.DirEntry, err error) error {
-			if b, err := os.ReadFile(path); err == nil && bytes.Contains(b, []byte("her picture")) {
+			if b, err := os.ReadFile(path); err == nil && bytes.Contains(b, []byte("her picture")) && !strings.Contains(path, "incoming") {
 				stored = path
 			}
 			return nil

@@ -158,7 +158,7 @@ func (a *Agent) vaulted(ctx context.Context) (string, error) {
 	}
 	office, err := a.present()
 	if err != nil {
-		return backupBehind, err
+		return backupBehind, nil // not looked up yet, or none is chosen: the status says so itself
 	}
 	if err := a.restore(ctx, office, k); err != nil {
 		return backupBehind, err
