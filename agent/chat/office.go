@@ -280,7 +280,7 @@ func (a *Agent) stateOf(r *reading, s post.State) {
 	a.mu.Lock()
 	was := r.state
 	r.state = s
-	office, view := r.office, a.officeView(r, s)
+	office, view, present := r.office, a.officeView(r, s), r == a.offices.now
 	a.mu.Unlock()
 	var rolled *post.Rolled
 	var gap *post.Gap
@@ -296,7 +296,9 @@ func (a *Agent) stateOf(r *reading, s post.State) {
 		a.robbed(rolled.Box)
 	case errors.As(s.Err, &gap):
 		a.feed.tell(Notice{Type: "notice", Text: nameOf(office) + " let go of mail before it was fetched; contacts are asked to send it again"})
-		a.goneBefore(gap.Box)
+		if present { // a former one passes on what it lets go of
+			a.goneBefore(gap.Box)
+		}
 		a.robbed(gap.Box)
 	case errors.As(s.Err, &missing):
 		a.remake(missing.Box)
