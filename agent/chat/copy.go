@@ -32,13 +32,14 @@ const lookAgain = time.Second
 func (a *Agent) lookAt(ctx context.Context, id message.ConversationID, box stream.ID) {
 	a.mu.Lock()
 	now := a.offices.now
-	done := a.looked[id] || now == nil || !now.state.Connected
-	a.mu.Unlock()
-	if done {
+	if a.looked[id] || now == nil || !now.state.Connected {
+		a.mu.Unlock()
 		return
 	}
+	office := now.office
+	a.mu.Unlock()
 	var base, last, read uint64
-	err := a.post.Ask(ctx, now.office, func(ctx context.Context, c *concierge.Client) error {
+	err := a.post.Ask(ctx, office, func(ctx context.Context, c *concierge.Client) error {
 		s, err := c.Head(ctx, box)
 		if err == nil {
 			base, last = s.Base, s.Head.Seq
@@ -48,7 +49,7 @@ func (a *Agent) lookAt(ctx context.Context, id message.ConversationID, box strea
 	if err == nil {
 		// After the answer: what was acknowledged meanwhile has been read.
 		err = a.store.View(func(tx *store.Tx) (err error) {
-			read, err = tx.Cursor(source(now.office.Service.Account, box))
+			read, err = tx.Cursor(source(office.Service.Account, box))
 			return err
 		})
 	}

@@ -234,13 +234,14 @@ func (a *Agent) followAll() {
 		a.addBoxes(r)
 		fctx, cancel := context.WithCancel(ctx)
 		r.cancel = cancel
-		service := r.office.Service.Account
+		office := r.office
+		service := office.Service.Account
 		a.following.Go(func() {
-			err := a.post.Follow(fctx, r.office, r.boxes, func(ctx context.Context, box stream.ID, page stream.Page) error {
+			err := a.post.Follow(fctx, office, r.boxes, func(ctx context.Context, box stream.ID, page stream.Page) error {
 				return a.take(ctx, r.boxes, source(service, box), box, page)
 			}, func(s post.State) { a.stateOf(r, s) })
 			if err != nil && fctx.Err() == nil {
-				a.log.Warn("reading a concierge ended", "concierge", nameOf(r.office), "error", err)
+				a.log.Warn("reading a concierge ended", "concierge", nameOf(office), "error", err)
 			}
 			a.mu.Lock()
 			r.cancel = nil
@@ -301,28 +302,30 @@ func (a *Agent) stateOf(r *reading, s post.State) {
 	a.mu.Lock()
 	was := r.state
 	r.state = s
+	office, view, present := r.office, a.officeView(r, s), r == a.offices.now
 	a.mu.Unlock()
 	var rolled *post.Rolled
 	var gap *post.Gap
 	var missing *post.Missing
-	service := r.office.Service.Account
+	service := office.Service.Account
 	switch {
 	case errors.As(s.Err, &rolled):
-		a.log.Warn("a concierge has less mail than it had", "concierge", nameOf(r.office), "error", s.Err)
+		a.log.Warn("a concierge has less mail than it had", "concierge", nameOf(office), "error", s.Err)
 		if err := a.store.Update(func(tx *store.Tx) error { return tx.DropInbox(source(service, rolled.Box)) }); err != nil {
 			a.log.Error("begin a box anew", "error", err)
 		}
-		a.feed.tell(Notice{Type: "notice", Text: nameOf(r.office) + " has lost or hides mail that it had before; contacts are asked to send again what is missing"})
+		a.feed.tell(Notice{Type: "notice", Text: nameOf(office) + " has lost or hides mail that it had before; contacts are asked to send again what is missing"})
 		a.robbed(rolled.Box)
 	case errors.As(s.Err, &gap):
-		a.feed.tell(Notice{Type: "notice", Text: nameOf(r.office) + " let go of mail before it was fetched; contacts are asked to send it again"})
-		a.goneBefore(gap.Box)
+		a.feed.tell(Notice{Type: "notice", Text: nameOf(office) + " let go of mail before it was fetched; contacts are asked to send it again"})
+		if present { // a former one passes on what it lets go of
+			a.goneBefore(gap.Box)
+		}
 		a.robbed(gap.Box)
 	case errors.As(s.Err, &missing):
 		a.remake(missing.Box)
 	case was.Connected != s.Connected:
-		o := a.officeView(r, s)
-		a.feed.tell(Notice{Type: "office", Office: &o})
+		a.feed.tell(Notice{Type: "office", Office: &view})
 		if s.Connected {
 			a.hurryAll()
 		}

@@ -133,6 +133,10 @@ func (a *Agent) changeConcierge(ctx context.Context, to namesvc.Entry, progress 
 func (a *Agent) leaveFormer(ctx context.Context) {
 	a.mu.Lock()
 	now := a.offices.now
+	var to namesvc.AccountID
+	if now != nil {
+		to = now.office.Service.Account
+	}
 	var ask []*reading
 	for _, r := range a.offices.former {
 		if !r.told {
@@ -152,7 +156,7 @@ func (a *Agent) leaveFormer(ctx context.Context) {
 		return
 	}
 	for _, r := range ask {
-		order := concierge.ForwardOrder{To: now.office.Service.Account, Until: a.o.Now().Add(drainFor), Addresses: addresses}
+		order := concierge.ForwardOrder{To: to, Until: a.o.Now().Add(drainFor), Addresses: addresses}
 		err := a.post.Ask(ctx, r.office, func(ctx context.Context, c *concierge.Client) error {
 			_, err := c.Forward(ctx, order)
 			return err
