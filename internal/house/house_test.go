@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 )
@@ -253,6 +254,49 @@ func TestHouse_EachDependencyHasAReason(t *testing.T) {
 		if len(f) == 2 && strings.Contains(f[0], ".") && strings.HasPrefix(f[1], "v") && !strings.Contains(line, "// indirect") {
 			if !bytes.Contains(decisions, []byte(f[0])) {
 				t.Errorf("docs/DECISIONS.md does not say why we depend on %s", f[0])
+			}
+		}
+	}
+}
+
+// TestHouse_PromisesNameTestsThatExist keeps docs/PROMISES.md true: what it names as
+// the proof of a promise must be there.
+func TestHouse_PromisesNameTestsThatExist(t *testing.T) {
+	b, err := os.ReadFile("../../docs/PROMISES.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	tests := map[string]bool{}
+	err = filepath.WalkDir("../..", func(path string, e fs.DirEntry, err error) error {
+		if err != nil || !strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		src, err := os.ReadFile(path)
+		for _, m := range regexp.MustCompile(`(?m)^func (Test\w+)\(`).FindAllSubmatch(src, -1) {
+			tests[string(m[1])] = true
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for row := range strings.Lines(string(b)) {
+		cells := strings.Split(row, "|")
+		if len(cells) < 5 || strings.TrimSpace(cells[1]) == "" || strings.Contains(cells[1], "---") {
+			continue
+		}
+		named := regexp.MustCompile("`(Test\\w+)`").FindAllStringSubmatch(cells[3], -1)
+		if len(named) == 0 {
+			t.Errorf("no test shows%s", cells[1])
+		}
+		for _, m := range named {
+			if !tests[m[1]] {
+				t.Errorf("%s: there is no %s", strings.TrimSpace(cells[1]), m[1])
+			}
+		}
+		for _, m := range regexp.MustCompile(`\]\(([^)]+)\)`).FindAllStringSubmatch(cells[3], -1) {
+			if _, err := os.Stat(filepath.Join("../../docs", m[1])); err != nil {
+				t.Errorf("%s: %v", strings.TrimSpace(cells[1]), err)
 			}
 		}
 	}
