@@ -21,7 +21,8 @@ type Task struct {
 	Op      []byte   // exact bytes of the signed op
 	// Commit is, for a registration, the exact bytes of the commit that
 	// announces Op, or empty while its work is under way. It is remade when
-	// its work went stale; Op stays.
+	// its work went stale; Op stays. While a sponsor's ticket is awaited it
+	// holds, in the payment's place, what the ticket is asked with.
 	Commit []byte
 	// Height is the block that Commit was seen in, 0 before.
 	Height uint64

@@ -14,6 +14,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/confab-chat/confab/agent/keyring"
+	"github.com/confab-chat/confab/chain/query"
 	"github.com/confab-chat/confab/internal/command/story"
 	"github.com/confab-chat/confab/namesvc"
 	"github.com/confab-chat/confab/namesvc/key"
@@ -97,5 +98,32 @@ func until(ts *testscript.TestScript, neg bool, args []string) {
 		case time.Now().After(deadline):
 			ts.Fatalf("%s: nothing matches %s", strings.Join(args[1:], " "), args[0])
 		}
+	}
+}
+
+// TestVoteList_TellsWhatIsVotedFor, of each kind.
+func TestVoteList_TellsWhatIsVotedFor(t *testing.T) {
+	harbor, anna := namesvc.AccountID{1}, namesvc.AccountID{2}
+	tally := func(kind namesvc.VoteKind, id namesvc.AccountID, n uint64) namesvc.Tally {
+		return namesvc.Tally{Vote: namesvc.Vote{Kind: kind, Account: id, Number: n, Until: 1}, Voters: []namesvc.AccountID{anna}, Power: 7, Total: 10}
+	}
+	v := list(query.Votes{
+		Validators: []namesvc.Validator{{Operator: anna, Power: 10}}, Rules: namesvc.InForce{Rules: 1}, Known: 1,
+		Tallies: []namesvc.Tally{
+			tally(namesvc.VoteSponsor, harbor, 50), tally(namesvc.VotePower, anna, 3), tally(namesvc.VotePower, harbor, 0), tally(namesvc.VoteRules, namesvc.AccountID{}, 2),
+		},
+		Names: []query.Named{{Account: harbor, Handle: "harbor"}},
+	})
+	var text strings.Builder
+	v.write(&text)
+	for _, want := range []string{
+		"50 commits a day sponsored by @harbor: 7 of 10, carried", "power 3 for " + anna.String(), "remove @harbor", "rule set 2",
+	} {
+		if !strings.Contains(text.String(), want) {
+			t.Errorf("it does not say %q:\n%s", want, text.String())
+		}
+	}
+	if o := v.Open[0]; o.Kind != "sponsor" || o.Number != 50 || o.Account != harbor.String() || o.Handle != "@harbor" {
+		t.Errorf("%+v", o)
 	}
 }
