@@ -150,9 +150,9 @@ func (s *soak) connected(id *Identity, f func(*Client) (done bool, err error)) {
 	var last error
 	for s.ctx.Err() == nil {
 		s.mu.Lock()
-		url := s.url
+		url, want := s.url, s.want
 		s.mu.Unlock()
-		c, err := Dial(s.ctx, url, s.want, id)
+		c, err := Dial(s.ctx, url, want, id)
 		if err != nil {
 			if s.ctx.Err() == nil {
 				last = err
