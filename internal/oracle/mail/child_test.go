@@ -68,7 +68,7 @@ func startOnCore(t *testing.T, cmd *exec.Cmd) *child {
 	return c
 }
 
-func (c *child) process() int { return c.cmd.Process.Pid }
+func (c *child) processes() []int { return []int{c.cmd.Process.Pid} }
 
 func (c *child) stop() {
 	c.in.Close() // on which it ends

@@ -20,6 +20,8 @@ var contenders = []struct {
 }{
 	{"confab", startConfab, 10_000, 100_000, false},
 	{"confab-acknowledged", startAcknowledged, 10_000, 100_000, false},
+	{"confab on redis", startReplicas(1), 4_000, 20_000, false},
+	{"three of them", startReplicas(3), 4_000, 20_000, false},
 	{"redis", startRedis, 10_000, 100_000, false},
 	{"nats", startNATS, 4_000, 10_000, true},
 	{"khatru", startKhatru, 1_000, 2_000, true},

@@ -104,7 +104,46 @@ func certificate(t *testing.T) *tls.Config {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}, MinVersion: tls.VersionTLS13, NextProtos: []string{"http/1.1"}}
+	return &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}, MinVersion: tls.VersionTLS13, NextProtos: []string{"http/1.1"}, DynamicRecordSizingDisabled: true}
+}
+
+// replicas are several concierges with one Redis behind them, as of one service
+// with more people than one process serves. The two ends of a pair are at different
+// ones, if there are several.
+type replicas struct {
+	list  []*confabSystem
+	redis *redisSystem
+}
+
+func startReplicas(n int) func(*testing.T) system {
+	return func(t *testing.T) system {
+		s := &replicas{redis: startRedis(t).(*redisSystem)}
+		_, _, alice, want := chain(t)
+		for range n {
+			c := startChild(t, "confab", "CONFAB_MAIL_REDIS=redis://"+s.redis.addr)
+			s.list = append(s.list, &confabSystem{child: c, want: want, alice: alice})
+		}
+		return s
+	}
+}
+
+func (s *replicas) processes() (pids []int) {
+	for _, c := range s.list {
+		pids = append(pids, c.processes()...)
+	}
+	return append(pids, s.redis.processes()...)
+}
+
+func (s *replicas) connect(pair int, received func([]byte)) (sender, error) {
+	reader, writer := s.list[pair%len(s.list)], s.list[(pair+1)%len(s.list)]
+	return reader.connectTo(writer.says, received)
+}
+
+func (s *replicas) close() {
+	for _, c := range s.list {
+		c.close()
+	}
+	s.redis.close()
 }
 
 // confabSystem has one queue for each pair. The writer is a guest who has its
@@ -132,6 +171,11 @@ func startAcknowledged(t *testing.T) system {
 func (s *confabSystem) close() { s.stop() }
 
 func (s *confabSystem) connect(_ int, received func([]byte)) (sender, error) {
+	return s.connectTo(s.says, received)
+}
+
+// connectTo has the writer at another address than the reader.
+func (s *confabSystem) connectTo(writers string, received func([]byte)) (sender, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	reader, err := concierge.Dial(ctx, s.says, s.want, &concierge.Identity{Account: s.alice.ID, Device: s.alice.Device})
@@ -148,7 +192,7 @@ func (s *confabSystem) connect(_ int, received func([]byte)) (sender, error) {
 	if err != nil {
 		return nil, err
 	}
-	writer, err := concierge.Dial(ctx, s.says, s.want, nil)
+	writer, err := concierge.Dial(ctx, writers, s.want, nil)
 	if err != nil {
 		return nil, err
 	}

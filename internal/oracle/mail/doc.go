@@ -14,7 +14,9 @@
 // the other core. The servers take turns, three rounds of each, and each figure is
 // the median of its three. The concierge has TLS and WebSocket, checks message ids
 // for repetitions and chains hashes, and the others do none of that, but for
-// khatru, which checks a signature.
+// khatru, which checks a signature. A concierge can keep its messages in Redis, and
+// then several can serve the same people: one and three of them are measured with
+// their Redis, all on the one core, with writers at another one than their readers.
 //
 // Run it in this folder:
 //

@@ -22,8 +22,8 @@ const (
 
 // A system is one server with clients of its kind.
 type system interface {
-	// process returns the server's process.
-	process() int
+	// processes returns those of the server.
+	processes() []int
 	// connect makes the two connections of a pair. received is called with what
 	// the reader gets.
 	connect(pair int, received func(body []byte)) (sender, error)
@@ -58,7 +58,7 @@ func run(t *testing.T, s system, messages, flying int) figures {
 		defer p.sender.close()
 		all[i] = p
 	}
-	before, began := processorTime(t, s.process()), time.Now()
+	before, began := processorTime(t, s.processes()...), time.Now()
 	var wait sync.WaitGroup
 	for _, p := range all {
 		wait.Go(p.run)
@@ -66,7 +66,7 @@ func run(t *testing.T, s system, messages, flying int) figures {
 	stuck := time.AfterFunc(patience, func() { panic(fmt.Sprintf("%T: a run takes too long: %v", s, progress(all))) })
 	wait.Wait()
 	stuck.Stop()
-	took, used := time.Since(began), processorTime(t, s.process())-before
+	took, used := time.Since(began), processorTime(t, s.processes()...)-before
 	var latencies []time.Duration
 	for _, p := range all {
 		latencies = append(latencies, p.took...)
@@ -146,7 +146,15 @@ func (p *pair) done(i int) {
 }
 
 // processorTime returns what a process has used, of all its threads.
-func processorTime(t *testing.T, pid int) time.Duration {
+func processorTime(t *testing.T, pids ...int) (all time.Duration) {
+	t.Helper()
+	for _, pid := range pids {
+		all += timeOf(t, pid)
+	}
+	return all
+}
+
+func timeOf(t *testing.T, pid int) time.Duration {
 	t.Helper()
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {

@@ -48,7 +48,7 @@ func startRedis(t *testing.T) system {
 	}
 }
 
-func (s *redisSystem) process() int { return s.child.process() }
+func (s *redisSystem) processes() []int { return s.child.processes() }
 
 func (s *redisSystem) close() {
 	s.child.cmd.Process.Kill()
