@@ -48,6 +48,8 @@ var never = []struct{ from, to, why string }{
 	{"lightclient", module + "chain", "who verifies must not depend on who is verified"},
 	{"agent", "github.com/cometbft", "a user's program follows the chain, it does not run it"},
 	{"agent", module + "chain", "a user's program follows the chain, it does not run it"},
+	{"agent/card", module + "concierge", "a card is read before anything is connected to"},
+	{"talk", "net", "what is true of a conversation asks nobody"},
 	{"cmd/confab", "github.com/cometbft", "a user's program follows the chain, it does not run it"},
 	{"chain", module + "lightclient/source", "a validator answers queries, it does not ask them"},
 }
@@ -56,7 +58,7 @@ var never = []struct{ from, to, why string }{
 var siblings = []string{"chain", "talk", "concierge", "chatnode"}
 
 // pure packages contain no clock, randomness, environment or goroutine.
-var pure = []string{"namesvc", "namesvc/key", "namesvc/wire", "namesvc/statetree", "lightclient/verify", "lightclient/bundle", "talk/message", "talk/e2ee"}
+var pure = []string{"namesvc", "namesvc/key", "namesvc/wire", "namesvc/statetree", "lightclient/verify", "lightclient/bundle", "talk/message", "talk/e2ee", "talk/media", "stream/chunk", "agent/card"}
 
 type pkg struct {
 	ImportPath string
