@@ -210,3 +210,67 @@ func flip(b []byte, at int) []byte {
 	out[at] ^= 1
 	return out
 }
+
+// TestVerifyBlind_IsTheEquationForStrangeKeysToo: a sponsor may declare any odd number of
+// 2048 bits, and all validators must agree about its tickets. A library that one
+// day refused such keys would split the chain, so this test stands in the way of
+// using it.
+func TestVerifyBlind_IsTheEquationForStrangeKeysToo(t *testing.T) {
+	one, e := big.NewInt(1), big.NewInt(65537)
+	prime := func(bits int) *big.Int {
+		for {
+			p, err := rand.Prime(rand.Reader, bits)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if new(big.Int).Mod(p, e).Cmp(one) != 0 {
+				return p
+			}
+		}
+	}
+	times := func(list ...*big.Int) *big.Int {
+		n := big.NewInt(1)
+		for _, x := range list {
+			n.Mul(n, x)
+		}
+		return n
+	}
+	less := func(p *big.Int) *big.Int { return new(big.Int).Sub(p, one) }
+	challenge := ticket.Challenge("confab", [32]byte{1}, [32]byte{2})
+	for name, grow := range map[string]func() (n, phi *big.Int){
+		"a square": func() (*big.Int, *big.Int) {
+			p := prime(1024)
+			return times(p, p), times(p, less(p))
+		},
+		"three primes": func() (*big.Int, *big.Int) {
+			p, q, r := prime(683), prime(683), prime(682)
+			return times(p, q, r), times(less(p), less(q), less(r))
+		},
+	} {
+		n, phi := grow()
+		for n.BitLen() != 2048 {
+			n, phi = grow()
+		}
+		client, err := blindrsa.NewClient(blindrsa.SHA384PSSDeterministic, &rsa.PublicKey{N: n, E: 65537})
+		if err != nil {
+			t.Fatal(err)
+		}
+		blinded, state, err := client.Blind(rand.Reader, challenge[:])
+		if err != nil {
+			t.Fatal(err)
+		}
+		d := new(big.Int).ModInverse(e, phi)
+		signed := new(big.Int).Exp(new(big.Int).SetBytes(blinded), d, n).FillBytes(make([]byte, 256))
+		sig, err := client.Finalize(state, signed)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		modulus := n.FillBytes(make([]byte, 256))
+		if err := ticket.VerifyBlind(modulus, challenge, sig); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if ticket.VerifyBlind(modulus, challenge, flip(sig, 255)) == nil {
+			t.Errorf("%s: another signature holds", name)
+		}
+	}
+}
