@@ -509,3 +509,43 @@ func TestVisit_EndsWithAConciergeThatFallsSilent(t *testing.T) {
 		t.Errorf("%v after %v; it was asked %d times", err, time.Since(began), len(described))
 	}
 }
+
+// Nothing of a queue is acknowledged before it is known to be the one that was read,
+// however many pages that takes: its entries would be let go of.
+func TestFollow_AcknowledgesNothingOfAnotherQueue(t *testing.T) {
+	w := newWorld(t)
+	l := w.lagoon.impostor()
+	box := stream.ID{1}
+	var mu sync.Mutex
+	var acked, anew bool
+	l.frame = func(c *liarConn, f frame.Frame) {
+		mu.Lock()
+		defer mu.Unlock()
+		switch f := f.(type) {
+		case *frame.Range:
+			anew = anew || f.After == 0
+			if f.After < 9 {
+				c.send(page(f.Request, f.After, 9, "x"))
+			} else {
+				c.send(page(f.Request, 9, 9))
+			}
+		case *frame.Head:
+			c.send(&frame.State{Request: f.Request, Head: stream.Head{Seq: 9, Hash: [32]byte{1}}})
+		case *frame.Acknowledge:
+			acked = acked || !anew
+		case *frame.Subscribe:
+			c.send(&frame.Done{Request: f.Request})
+		}
+	}
+	bob := w.post(w.bob)
+	var boxes Boxes
+	boxes.AddAt(box, stream.Head{Seq: 5, Hash: [32]byte{2}})
+	b := w.inbox()
+	w.follow(bob, &boxes, b)
+	b.until("it is read from the beginning", func() bool { return len(b.got[box]) >= 9 })
+	mu.Lock()
+	defer mu.Unlock()
+	if acked || !anew {
+		t.Errorf("acknowledged before: %v; read anew: %v", acked, anew)
+	}
+}

@@ -30,6 +30,17 @@ func (n *slowNames) Account(ctx context.Context, id namesvc.AccountID, maxAge ti
 	}
 }
 
+// waits counts who waits for something else than it.
+type waits struct {
+	context.Context
+	count *atomic.Int64
+}
+
+func (c waits) Done() <-chan struct{} {
+	c.count.Add(1)
+	return c.Context.Done()
+}
+
 // Whoever wants to know the same at one moment shares one question, which does not
 // end with whoever came first; who knows that something has changed asks anew.
 func TestFind_AsksOnceForAllWhoWait(t *testing.T) {
@@ -46,20 +57,22 @@ func TestFind_AsksOnceForAllWhoWait(t *testing.T) {
 		t.Errorf("who left: %v", err)
 	}
 	var wait sync.WaitGroup
+	var waiting atomic.Int64
 	for range 50 {
 		wait.Go(func() {
-			if o, err := p.Find(t.Context(), party(w.bob), 0); err != nil || o.Service.Account != w.lagoon.actor.ID {
+			if o, err := p.Find(waits{t.Context(), &waiting}, party(w.bob), 0); err != nil || o.Service.Account != w.lagoon.actor.ID {
 				t.Errorf("%v, %v", o, err)
 			}
 		})
 	}
 	var anew atomic.Bool
 	wait.Go(func() {
-		if _, err := p.lookUp(t.Context(), w.bob.ID, time.Minute); err != nil {
+		if _, err := p.lookUp(waits{t.Context(), &waiting}, w.bob.ID, time.Minute); err != nil {
 			t.Error(err)
 		}
 		anew.Store(true)
 	})
+	w.until("all wait", func() bool { return waiting.Load() == 51 })
 	names.let <- struct{}{} // one answer
 	w.until("another question", func() bool { return names.asked.Load() == 2 })
 	if anew.Load() {
