@@ -60,11 +60,13 @@ func readChat(c *call, agent *localapi.Client) error {
 
 // page reads a page, and with --wait waits until it has something new.
 func (c *call) page(agent *localapi.Client, q localapi.ReadPage) (p chat.Page, err error) {
-	return p, c.waitFor(agent, "nothing new came from "+shownLine(q.Who), func() (bool, error) {
+	err = c.waitFor(agent, "nothing new came from "+shownLine(q.Who), func() (bool, error) {
+		var err error
 		p, err = agent.Messages(c.Ctx(), q)
 		fresh := slices.ContainsFunc(p.Messages, func(m chat.Message) bool { return m.Unread })
 		return fresh || !c.IsSet("wait"), err
 	})
+	return p, err
 }
 
 func (c *call) writePage(w io.Writer, p chat.Page) {
