@@ -234,8 +234,7 @@ func (h *Host) tls() (*tls.Config, error) {
 	c := &tls.Config{
 		MinVersion: tls.VersionTLS13, NextProtos: []string{"http/1.1"},
 		// Small first records show the top of a web page sooner. Here they are pages of
-		// messages, which are of no use before they are whole: it cost a third of the
-		// time in which a thousand of them are fetched.
+		// messages, which are of no use before they are whole.
 		DynamicRecordSizingDisabled: true,
 	}
 	switch h.config.TLS.Mode {
