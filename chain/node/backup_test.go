@@ -248,7 +248,7 @@ func TestRestore_AKeyThatMaySignElsewhereIsHeldBack(t *testing.T) {
 			write(t, home, node.ConfigFile, "[query]\nlisten = \"127.0.0.1:0\"\n")
 		}, node.RestoredCheck},
 		"one that asks for more": {func(t *testing.T, home string) {
-			write(t, home, node.ConfigFile, "[block]\ndouble_sign_check = 99\n")
+			write(t, home, node.ConfigFile, "[query]\nlisten = \"127.0.0.1:0\"\n[block]\ndouble_sign_check = 99\n")
 		}, 99},
 		"a folder with its own key": {func(t *testing.T, home string) {
 			copyTree(t, filepath.Join(n.Home(0), "keys"), filepath.Join(home, "keys"))
