@@ -11,6 +11,7 @@ import (
 
 	"github.com/confab-chat/confab/internal/namescript"
 	"github.com/confab-chat/confab/namesvc"
+	"github.com/confab-chat/confab/namesvc/ticket"
 	"github.com/confab-chat/confab/namesvc/wire"
 )
 
@@ -418,7 +419,7 @@ func allowedKeys(t *testing.T, before namesvc.Getter, tx *namesvc.Tx, op []byte)
 		var m namesvc.Meter
 		decodeLeaf(t, before, namesvc.MeterKey(), &m)
 		keys[namesvc.MeterKey()] = "meter"
-		keys[namesvc.CommitKey(tx.Commit.Hash)] = "commit"
+		keys[namesvc.CommitKey(tx.Commit.ID())] = "commit"
 		keys[queueKey(m.Next)] = "queue"
 		for n := m.Oldest; n < min(m.Oldest+2, m.Next); n++ {
 			var hash [32]byte
@@ -438,7 +439,9 @@ func allowedKeys(t *testing.T, before namesvc.Getter, tx *namesvc.Tx, op []byte)
 	case namesvc.OpRegister:
 		var body namesvc.Registration
 		decode(t, tx.Op.Body, &body)
-		keys[namesvc.CommitKey(namesvc.CommitHash(op))] = "commit"
+		for _, by := range []ticket.Payment{ticket.Work, ticket.Blind} {
+			keys[namesvc.CommitKey(namesvc.Commit{Payment: by, Hash: namesvc.CommitHash(op)}.ID())] = "commit"
+		}
 		keys[namesvc.HandleKey(body.Handle.Skeleton())] = "handle"
 		keys[namesvc.DevicesKey(id)] = "devices"
 	case namesvc.OpDevices:
