@@ -47,8 +47,13 @@ func (e *SponsorError) Unwrap() error { return e.Err }
 type request struct {
 	sponsor namesvc.AccountID
 	digest  [32]byte // of the commit's checkpoint
-	seed    [32]byte // of the salt and the blinding
+	seed    [32]byte // of the salt and the blinding, for each key its own
 }
+
+// tagBlinding: the randomness of a request for one key. Were it the same for two,
+// a sponsor that changes its key while a request waits could tell by the two which
+// commit it was for.
+const tagBlinding wire.Tag = "confab/ticket-blinding/1\n"
 
 // requestSize is that of an encoded request: no payment has this size.
 const requestSize = 96
@@ -171,7 +176,7 @@ func (r request) obtain(ctx context.Context, modulus []byte, challenge [32]byte,
 	if err != nil {
 		return nil, wire.Errorf(wire.Invalid, "blind the challenge: %w", err)
 	}
-	random, err := newStream(r.seed)
+	random, err := newStream(tagBlinding.Sum(r.seed[:], modulus))
 	if err != nil {
 		return nil, err
 	}

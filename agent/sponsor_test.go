@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"math/big"
 	"slices"
 	"strings"
 	"testing"
@@ -294,4 +295,48 @@ func TestSponsor_IsNotAskedForATicketThatComesTooLate(t *testing.T) {
 			t.Errorf("%s: asked %d times, %v", name, len(p.asked), err)
 		}
 	}
+}
+
+// TestSponsor_AnotherKeyLearnsNothingFromTheFirst: a sponsor that says it is away,
+// changes its key, and is asked again has two requests that it may compare once
+// the chain shows the commit. With one blinding factor in both it would know whose
+// the commit is.
+func TestSponsor_AnotherKeyLearnsNothingFromTheFirst(t *testing.T) {
+	w, p := newSponsoredWorld(t)
+	next := namescript.NewMint("harbor", "s1")
+	// Several times, because a factor that is drawn below one modulus may not be
+	// below the other.
+	for _, h := range []namesvc.Handle{"alice", "bobby", "carol", "daven"} {
+		var kept agent.Prepared
+		p.err = wire.Errorf(wire.Unavailable, "away")
+		if _, err := w.names.Register(t.Context(), p.plan(newPerson(t), h), func(r agent.Prepared) error { kept = r; return nil }, nil); err == nil {
+			t.Fatal("it was paid for")
+		}
+		p.err, p.mint, next = nil, next, p.mint
+		p.declare(p.mint.Key())
+		paid, err := w.names.Pay(t.Context(), kept, *p.sponsor())
+		if err != nil {
+			t.Fatal(err)
+		}
+		tx, _ := namesvc.Parse(paid.Commit)
+		_, sig, _ := ticket.SplitBlind(tx.Commit.Proof)
+		encoded, n := open(p.mint, sig), len(p.asked)
+		if factor(p.mint, p.asked[n-1], encoded).Cmp(factor(next, p.asked[n-2], encoded)) == 0 {
+			t.Error("both requests have the same salt and blinding factor")
+		}
+	}
+}
+
+// open returns the encoded message that a signature is of.
+func open(m *namescript.Mint, sig []byte) *big.Int {
+	k := m.Private()
+	return new(big.Int).Exp(new(big.Int).SetBytes(sig), big.NewInt(int64(k.E)), k.N)
+}
+
+// factor returns what an encoded message was blinded with, for who has the key.
+func factor(m *namescript.Mint, blinded []byte, encoded *big.Int) *big.Int {
+	k := m.Private()
+	r := new(big.Int).ModInverse(encoded, k.N)
+	r.Mul(r, new(big.Int).SetBytes(blinded))
+	return r.Exp(r.Mod(r, k.N), k.D, k.N)
 }

@@ -90,3 +90,25 @@ func TestNetworkOf_CountsAsOperatorsDo(t *testing.T) {
 		}
 	}
 }
+
+// TestBucket_WhatIsOwedHasABound: neither a clock that stepped back nor many that
+// owe and leave have others of their network wait for hours.
+func TestBucket_WhatIsOwedHasABound(t *testing.T) {
+	var b bucket
+	now := time.Unix(1_000_000, 0)
+	if wait := b.owe(3000, 1000, 2000, now); wait != time.Second {
+		t.Errorf("for 3,000 bytes it waits %v", wait)
+	}
+	if wait := b.owe(1, 1000, 2000, now.Add(-time.Hour)); wait > longestDebt {
+		t.Errorf("after the clock stepped back it waits %v", wait)
+	}
+	for range 1000 {
+		b.owe(1000, 1000, 2000, now)
+	}
+	if wait := b.owe(1, 1000, 2000, now); wait > longestDebt {
+		t.Errorf("after a thousand left it waits %v", wait)
+	}
+	if wait := b.owe(1, 1000, 2000, now.Add(longestDebt+2*time.Second)); wait != 0 {
+		t.Errorf("when it was all paid for it waits %v", wait)
+	}
+}

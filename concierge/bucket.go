@@ -33,13 +33,19 @@ func (b *bucket) take(cost, rate, burst float64, now time.Time) bool {
 	}
 }
 
+// longestDebt is the longest that anybody waits for what others of a bucket took: a
+// clock that stepped back is no debt, and who owes and leaves does not keep others
+// out. At the rates there are it takes thousands of readers at once to owe so much.
+const longestDebt = time.Minute
+
 // owe takes in any case, and returns how long to wait until what was taken has been
-// paid for: a burst needs no waiting.
+// paid for, longestDebt at most: a burst needs no waiting.
 func (b *bucket) owe(cost, rate, burst float64, now time.Time) time.Duration {
 	each := float64(time.Second) / rate
 	for {
 		old := b.full.Load()
-		next := max(old, now.UnixNano()) + int64(cost*each)
+		most := now.UnixNano() + int64(burst*each+float64(longestDebt))
+		next := min(max(old, now.UnixNano())+int64(cost*each), most)
 		if b.full.CompareAndSwap(old, next) {
 			return max(0, time.Duration(next-now.UnixNano()-int64(burst*each)))
 		}

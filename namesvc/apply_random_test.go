@@ -11,6 +11,7 @@ import (
 
 	"github.com/confab-chat/confab/internal/namescript"
 	"github.com/confab-chat/confab/namesvc"
+	"github.com/confab-chat/confab/namesvc/ticket"
 	"github.com/confab-chat/confab/namesvc/wire"
 )
 
@@ -44,7 +45,7 @@ func TestApply_RandomOpsKeepTheLaw(t *testing.T) {
 			t.Fatalf("with seed %d", seed)
 		}
 	}
-	for k := namesvc.OpCommit; k <= namesvc.OpVote; k++ {
+	for k := namesvc.OpCommit; k <= namesvc.OpSponsor; k++ {
 		if kinds[k] == 0 {
 			t.Errorf("no random op of kind %v was ever accepted", k)
 		}
@@ -66,6 +67,7 @@ func randomBytes(seed uint64, n int) []byte {
 // stage is where random stories happen: all durations are so short that a few
 // blocks can exceed each.
 const stage = `
+params min_handle=5 min_sponsored=3 sponsor_daily=4
 params reveal=6 checkpoint=3 work_bits=0 daily=6 quota_burst=8 quota_every=4
 params probation=60 liveness=80 established=150 lease=300 dormant=20 quarantine=40 undo=60 max_device=100d
 founders harbor=10 kappa=10 lars=10 mona=10 nora=10
@@ -78,6 +80,7 @@ actor alice person roots=r0,r1,r2
 actor bob person
 actor carol person next=none
 register harbor @harbor device=d1 role=concierge url=https://a.example => ok
+sponsor harbor s0 => ok
 register lars device=d1 => ok
 register mona device=d1 => ok
 register otto device=d1 => ok
@@ -160,12 +163,13 @@ func (c *chooser) line() string {
 		return s
 	}
 	var s string
-	switch c.n(20) {
+	switch c.n(22) {
 	case 16:
 		s = fmt.Sprintf("operate %s %s", c.operator(), c.of("v0", "v0", "v1", "none", "none", "mona.v0"))
 	case 17, 18, 19:
 		// What one operator wants, others often do.
-		what := c.of("otto power=10", "otto power=10", "otto power=5", "harbor power=0", "mona power=3", "lars power=15", "kappa power=10", "nora power=0", "rules=2", "rules=3")
+		what := c.of("otto power=10", "otto power=10", "otto power=5", "harbor power=0", "mona power=3", "lars power=15", "kappa power=10", "nora power=0", "rules=2", "rules=3",
+			"harbor sponsor=6", "harbor sponsor=2")
 		for _, who := range []string{"kappa", "lars", "mona"} {
 			if c.n(2) == 0 {
 				c.next = append(c.next, fmt.Sprintf("vote %s %s %s", who, what, c.of("", "", "until=20s", "until=never")))
@@ -176,6 +180,13 @@ func (c *chooser) line() string {
 		}
 		c.next = append(c.next, "block x3")
 		s = fmt.Sprintf("vote %s %s", c.operator(), what)
+	case 20:
+		s = fmt.Sprintf("sponsor %s %s", c.of("harbor", "harbor", "lars", "alice"), c.of("harbor.s0", "harbor.s0", "harbor.s0", "none", "short", "even"))
+	case 21:
+		if c.n(3) == 0 {
+			return fmt.Sprintf("replay %s.commit %s %s", c.of("x", "y", "z"), c.of("payment=work", "sponsor=harbor"), c.of("", "", "hash=sponsored", "hash=worked", "window=+5"))
+		}
+		s = fmt.Sprintf("commit %s %s salt=%d as=%s sponsor=harbor %s", c.who(), c.handle(), c.n(3), c.of("x", "y", "z"), c.of("", "", "", "ticket=flipped", "checkpoint=-1"))
 	case 0, 1, 2, 3:
 		return c.of("block", "block", "block", "block +5s", "block +30s", "time +13s", "time +70s", "block x3")
 	case 4, 5:
@@ -418,8 +429,11 @@ func allowedKeys(t *testing.T, before namesvc.Getter, tx *namesvc.Tx, op []byte)
 		var m namesvc.Meter
 		decodeLeaf(t, before, namesvc.MeterKey(), &m)
 		keys[namesvc.MeterKey()] = "meter"
-		keys[namesvc.CommitKey(tx.Commit.Hash)] = "commit"
+		keys[namesvc.CommitKey(tx.Commit.ID())] = "commit"
 		keys[queueKey(m.Next)] = "queue"
+		if id, _, ok := ticket.SplitBlind(tx.Commit.Proof); ok {
+			keys[namesvc.SponsorKey(id)] = "sponsor"
+		}
 		for n := m.Oldest; n < min(m.Oldest+2, m.Next); n++ {
 			var hash [32]byte
 			decodeLeaf(t, before, queueKey(n), &hash)
@@ -438,11 +452,15 @@ func allowedKeys(t *testing.T, before namesvc.Getter, tx *namesvc.Tx, op []byte)
 	case namesvc.OpRegister:
 		var body namesvc.Registration
 		decode(t, tx.Op.Body, &body)
-		keys[namesvc.CommitKey(namesvc.CommitHash(op))] = "commit"
+		for _, by := range []ticket.Payment{ticket.Work, ticket.Blind} {
+			keys[namesvc.CommitKey(namesvc.Commit{Payment: by, Hash: namesvc.CommitHash(op)}.ID())] = "commit"
+		}
 		keys[namesvc.HandleKey(body.Handle.Skeleton())] = "handle"
 		keys[namesvc.DevicesKey(id)] = "devices"
 	case namesvc.OpDevices:
 		keys[namesvc.DevicesKey(id)] = "devices"
+	case namesvc.OpSponsor:
+		keys[namesvc.SponsorKey(id)] = "sponsor"
 	case namesvc.OpOperate, namesvc.OpVote:
 		keys[namesvc.OperatorKey(id)] = "operator"
 	case namesvc.OpRelease:

@@ -118,14 +118,12 @@ func EncodeCommit(c Commit) []byte {
 // ID returns what names the commit in the state, with [CommitKey]. It depends on
 // the kind of payment: nobody signs a commit, so whoever saw one could make it
 // again with another kind, and what that one may register is not the same. With
-// ids of their own the two never meet.
+// ids of their own the two never meet. Every kind's id is a hash: what a commit
+// announces is anybody's choice, and no choice makes one's id another's.
 func (c Commit) ID() [32]byte { return commitID(c.Payment, c.Hash) }
 
 func commitID(by ticket.Payment, hash [32]byte) [32]byte {
-	if by == ticket.Blind {
-		return wire.TagTicket.Sum(hash[:])
-	}
-	return hash
+	return wire.TagCommitID.Sum([]byte{byte(by)}, hash[:])
 }
 
 // CommitHash returns the hash that a commit announces: over every byte of the

@@ -137,7 +137,7 @@ func TestSpec_HasTheDefaultParameters(t *testing.T) {
 func TestSpec_NamesTagsBoundsAndLeaves(t *testing.T) {
 	text := strings.Join(strings.Fields(spec(t)), " ")
 	for _, tag := range []wire.Tag{
-		wire.TagOp, wire.TagDevice, wire.TagAcceptance, wire.TagCommit, wire.TagWork, wire.TagTicket, wire.TagNextRoot, wire.TagTie, wire.TagRequest,
+		wire.TagOp, wire.TagDevice, wire.TagAcceptance, wire.TagCommit, wire.TagWork, wire.TagCommitID, wire.TagNextRoot, wire.TagTie, wire.TagRequest,
 	} {
 		if !strings.Contains(text, "`"+strings.Trim(strconv.Quote(string(tag)), `"`)+"`") {
 			t.Errorf("the tag %q is missing", tag)

@@ -78,7 +78,7 @@ func TestSubmit_OpsThatTheMempoolDropsInSilenceAreSentAgain(t *testing.T) {
 				return // that height has been left behind
 			}
 			defer b.Close()
-			leaf, err := b.Get([32]byte(namesvc.CommitKey(tx.Commit.Hash)))
+			leaf, err := b.Get([32]byte(namesvc.CommitKey(tx.Commit.ID())))
 			if err != nil || leaf == nil {
 				t.Errorf("client %d: proven at height %d, and not in the state: %v", i, proof.Height, err)
 			}

@@ -28,6 +28,7 @@ import (
 	"github.com/confab-chat/confab/lightclient/source"
 	"github.com/confab-chat/confab/lightclient/verify"
 	"github.com/confab-chat/confab/namesvc"
+	"github.com/confab-chat/confab/namesvc/ticket"
 	"github.com/confab-chat/confab/namesvc/wire"
 )
 
@@ -75,8 +76,9 @@ func begin(t *testing.T) *world {
 			t.Fatal(err)
 		}
 	}
+	announced := namesvc.Commit{Payment: ticket.Work, Hash: namesvc.CommitHash(register)}
 	return &world{
-		n: n, url: n.URLs()[0], server: n.Nodes[0].Query, pin: client.Pin(), alice: alice, commit: namesvc.CommitHash(register),
+		n: n, url: n.URLs()[0], server: n.Nodes[0].Query, pin: client.Pin(), alice: alice, commit: announced.ID(),
 	}
 }
 

@@ -221,6 +221,10 @@ func Restore(ctx context.Context, from, home string) (files blob.Copied, err err
 			return files, err
 		}
 	}
+	// What CopyFS makes, others may read, and home may be open to them.
+	if err := os.Mkdir(filepath.Join(home, storeDir), 0o700); err != nil {
+		return files, fmt.Errorf("restore: %w", err)
+	}
 	if err := os.CopyFS(filepath.Join(home, storeDir), os.DirFS(filepath.Join(from, storeDir))); err != nil {
 		return files, fmt.Errorf("restore: %w", err)
 	}

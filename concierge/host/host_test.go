@@ -203,6 +203,10 @@ func TestBackup_HasTheFilesUnlessItIsToldNot(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		// A folder that is there already, for the server key, may be open to others.
+		if err := os.Mkdir(restored, 0o755); err != nil {
+			t.Fatal(err)
+		}
 		got, err := Restore(t.Context(), to, restored)
 		if err != nil {
 			t.Fatal(err)
@@ -213,6 +217,9 @@ func TestBackup_HasTheFilesUnlessItIsToldNot(t *testing.T) {
 		}
 		if made.Blobs != want || got.Blobs != want || got.Damaged != 0 {
 			t.Errorf("%+v: %+v and %+v", o, made, got)
+		}
+		if st, err := os.Stat(filepath.Join(restored, storeDir)); err != nil || st.Mode().Perm() != 0o700 {
+			t.Errorf("%+v: others may look into the restored messages: %v, %v", o, st.Mode(), err)
 		}
 		_, err = os.Stat(filepath.Join(restored, mediaDir, id.String()[:2], id.String()))
 		if (err == nil) == o.NoFiles {

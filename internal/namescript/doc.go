@@ -43,7 +43,10 @@
 //	replay NAME                send an op again: what as= named, or what commit
 //	                           and reveal named NAME.commit and NAME.reveal;
 //	                           window=+N gives a commit another expiry,
-//	                           payment=work or sponsor=ACTOR another payment
+//	                           payment=work or sponsor=ACTOR another payment,
+//	                           hash=worked|sponsored has it announce, by work or
+//	                           what payment= or sponsor= says, the id that it
+//	                           would have with that payment
 //	raw HEX                    send these bytes
 //	block [xN] [+DURATION]     cut blocks; the first carries what waits
 //	time +DURATION             let time pass before the next block

@@ -230,8 +230,8 @@ func (r *Runner) paid(c namesvc.Commit, m namesvc.Meter, l Line) (namesvc.Commit
 // remake gives a commit another expiry or another payment, if the line says so.
 // Nobody has signed it, so anybody can.
 func (r *Runner) remake(op []byte, l Line) ([]byte, error) {
-	window, pay := l.get("window", ""), l.get("payment", l.get("sponsor", "")) != ""
-	if window == "" && !pay {
+	window, pay, hash := l.get("window", ""), l.get("payment", l.get("sponsor", "")) != "", l.get("hash", "")
+	if window == "" && !pay && hash == "" {
 		return op, nil
 	}
 	tx, fault := namesvc.Parse(op)
@@ -239,6 +239,13 @@ func (r *Runner) remake(op []byte, l Line) ([]byte, error) {
 		return nil, fmt.Errorf("%s is no commit", l.Args[0])
 	}
 	c := *tx.Commit
+	if hash != "" {
+		c.Payment = ticket.Work
+		if hash == "sponsored" {
+			c.Payment = ticket.Blind
+		}
+		c.Hash, pay = c.ID(), true
+	}
 	if window != "" {
 		n, err := number(strings.TrimPrefix(window, "+"))
 		if err != nil {

@@ -89,7 +89,7 @@ var verbs = map[string]verb{
 	"renew":      {min: 1, max: 1, options: opOptions, outcome: true},
 	"release":    {min: 2, max: 2, options: opOptions, outcome: true},
 	"cancel":     {min: 1, max: 1, options: append(slices.Clone(opOptions), "op"), outcome: true},
-	"replay":     {min: 1, max: 1, options: []string{"flip", "window", "payment", "sponsor"}, outcome: true},
+	"replay":     {min: 1, max: 1, options: []string{"flip", "window", "payment", "sponsor", "hash"}, outcome: true},
 	"operate":    {min: 2, max: 2, options: append(slices.Clone(opOptions), "possession", "on"), outcome: true},
 	"vote":       {min: 1, max: 2, options: append(slices.Clone(opOptions), "power", "rules", "sponsor", "until", "kind"), outcome: true},
 	"sponsor":    {min: 2, max: 2, options: opOptions, outcome: true},

@@ -20,8 +20,9 @@ const (
 	TagCommit Tag = "confab/commit/1\n"
 	// TagWork: what memory-hard work and a sponsor's ticket are bound to.
 	TagWork Tag = "confab/work/1\n"
-	// TagTicket: the id of a commit that a sponsor's ticket pays for.
-	TagTicket Tag = "confab/ticket/1\n"
+	// TagCommitID: the id of a commit in the state, from its kind of payment and
+	// what it announces.
+	TagCommitID Tag = "confab/commit-id/1\n"
 	// TagNextRoot: the hash of a root key that is not yet shown.
 	TagNextRoot Tag = "confab/next-root/1\n"
 	// TagTie: the order of registrations that were committed at one height.
