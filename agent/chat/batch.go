@@ -196,9 +196,9 @@ func (b *batch) contact(id namesvc.AccountID) (c store.Contact, err error) {
 	return c, err
 }
 
-// remove forgets a room with everything in it, and the contact. Both may be
-// there again later in the same batch.
-func (b *batch) remove(id message.ConversationID, r *room) {
+// remove forgets a room with everything in it, and the contact, as was decided at
+// a time. Both may be there again later in the same batch.
+func (b *batch) remove(id message.ConversationID, r *room, changed uint64) {
 	for _, g := range r.groups() {
 		b.forget(g)
 	}
@@ -207,6 +207,7 @@ func (b *batch) remove(id message.ConversationID, r *room) {
 	}
 	b.unkeep(id, r)
 	b.notes[receiptNote(id)], b.notes[vaultNote(id)], b.notes[unheardNote(id)], b.notes[aheadNote(id)] = nil, nil, nil, nil
+	b.notes[vaultGoneNote(id)] = wire.Encode(sharedGone{Party: r.With, Changed: changed})
 	b.notes[shownNote(r.With.Account)] = nil
 	for n := range maxPieces {
 		b.notes[pictureNote(r.With.Account, n)] = nil

@@ -3,10 +3,12 @@ package chat
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/confab-chat/confab/agent/card"
 	"github.com/confab-chat/confab/agent/store"
 	"github.com/confab-chat/confab/namesvc/wire"
+	"github.com/confab-chat/confab/talk/message"
 )
 
 // Card returns what to hand to somebody who wants to write to this person.
@@ -70,6 +72,12 @@ func (a *Agent) AddCard(ctx context.Context, text string, met bool, greeting str
 // nobody sees who else got it. It returns what was sent, and to whom it could not
 // be sent and why.
 func (a *Agent) SendAll(ctx context.Context, text string) (sent []Message, failed []Unsent, err error) {
+	if strings.TrimSpace(text) == "" {
+		return nil, nil, wire.Errorf(wire.Invalid, "send to all: the text is empty")
+	}
+	if err := message.CheckText(text, message.MaxText); err != nil {
+		return nil, nil, wire.Errorf(wire.Invalid, "send to all: %w", err) // nobody would get it
+	}
 	var list []store.Contact
 	err = a.store.View(func(tx *store.Tx) (err error) {
 		list, err = tx.Contacts()
@@ -84,7 +92,7 @@ func (a *Agent) SendAll(ctx context.Context, text string) (sent []Message, faile
 		}
 		m, err := a.Send(ctx, c.Party.Account.String(), Draft{Text: text})
 		switch {
-		case ctx.Err() != nil:
+		case err != nil && ctx.Err() != nil:
 			return sent, failed, fmt.Errorf("send to all: %w", err)
 		case err != nil:
 			failed = append(failed, Unsent{Contact: c.Party.Account, Handle: c.Handle, Error: err.Error()})

@@ -260,7 +260,7 @@ func (a *Agent) RemoveContact(ctx context.Context, who string) error {
 		}
 		box = r.Address
 		changed := b.later(r)
-		b.remove(id, r)
+		b.remove(id, r, changed)
 		return b.tellGone(c.Party, changed)
 	})
 	if err != nil {

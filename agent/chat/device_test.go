@@ -306,6 +306,39 @@ func TestVault_RestoresFromThePhrase(t *testing.T) {
 	w.until("bob reads her", func() bool { return slices.Contains(bob.sees(alice), "@alice: five") })
 }
 
+// The phrase brings back what there was, and not who was removed.
+func TestVault_DoesNotBringBackWhoWasRemoved(t *testing.T) {
+	w := newWorld(t)
+	p := w.person("alice", w.harbor)
+	p.vault = key.Vault{1, 2, 3}
+	alice, bob, carol := p.device(), w.person("bob", w.lagoon).device(), w.person("carol", w.lagoon).device()
+	w.friends(alice, bob)
+	w.friends(alice, carol)
+	bob.say(alice, "regrettable")
+	alice.reads(bob, "@bob: regrettable")
+	complete := func() bool { return alice.backupNow().State == backupComplete }
+	w.until("the vault has it", complete)
+	w.must(alice.RemoveContact(w.Context(), "@bob"))
+	w.must(alice.RemoveContact(w.Context(), "@carol"))
+	_, err := alice.AddContact(w.Context(), "@carol", "", nil)
+	w.must(err)
+	w.until("carol's devices answer", func() bool { return alice.state(carol) == "accepted" })
+	w.until("the vault has that too", complete)
+	alice.stop()
+	k := newKey(t)
+	p.devices(k)
+	alice = p.start(k, t.TempDir())
+	w.until("contacts are back", func() bool {
+		return alice.state(carol) == "accepted" && alice.store.View(func(tx *store.Tx) error { _, err := tx.Get(vaultDoneNote); return err }) == nil
+	})
+	if c, err := alice.Contact(w.Context(), "@bob"); wire.CodeOf(err) != wire.NotFound {
+		t.Errorf("%+v, %v", c, err)
+	}
+	if list, err := alice.Search(w.Context(), "regrettable", "", 10); err != nil || len(list) != 0 {
+		t.Errorf("%+v, %v", list, err)
+	}
+}
+
 // Who writes into the vault what the key does not open costs nothing but that.
 func TestVault_LeavesOutWhatIsDamagedAndSaysSo(t *testing.T) {
 	w := newWorld(t)

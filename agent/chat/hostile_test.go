@@ -90,6 +90,40 @@ func TestAgent_TheAnswerGoesAheadOfWhatWasSaidBeforeIt(t *testing.T) {
 	alice.reads(bob, "@bob: at once")
 }
 
+// Who removes a contact and asks again goes on in the same conversation: the other
+// side sees no second history, and does not bring back what was deleted.
+func TestContact_RemovedAndAddedAgain(t *testing.T) {
+	w := newWorld(t)
+	alice, bob := w.person("alice", w.harbor).device(), w.person("bob", w.lagoon).device()
+	w.friends(alice, bob)
+	alice.say(bob, "one")
+	bob.reads(alice, "@alice: one")
+	bob.say(alice, "two")
+	alice.reads(bob, "you: one", "@bob: two")
+	w.until("her receipt is there", func() bool { // what none covers is sent again, also by whom she asks anew
+		page, err := bob.Messages(w.Context(), "@alice", "", 1)
+		return err == nil && page.Messages[0].Delivery == Delivered
+	})
+	w.must(alice.RemoveContact(w.Context(), "@bob"))
+	_, err := alice.AddContact(w.Context(), "@bob", "", nil)
+	w.must(err)
+	w.until("bob's devices answer", func() bool { return alice.state(bob) == "accepted" })
+	alice.say(bob, "three")
+	bob.reads(alice, "@alice: one", "you: two", "@alice: three")
+	bob.say(alice, "four")
+	alice.reads(bob, "you: three", "@bob: four")
+	page, err := bob.Messages(w.Context(), "@alice", "", 100)
+	w.must(err)
+	for _, m := range page.Messages {
+		if m.Disputed {
+			t.Errorf("%q is disputed", m.Text)
+		}
+	}
+	if gaps, err := alice.missing(alice.with(bob), 0); err != nil || len(gaps) != 0 {
+		t.Errorf("she asks for %v (%v)", gaps, err)
+	}
+}
+
 func TestSync_RemovedAndAddedAgainInOnePage(t *testing.T) {
 	w := newWorld(t)
 	alice, bob := w.person("alice", w.harbor).device(), w.person("bob", w.lagoon).device()

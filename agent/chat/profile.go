@@ -33,6 +33,10 @@ const (
 	// pauses double up to profileLast.
 	profileAgain = 10 * time.Second
 	profileLast  = 3 * time.Hour
+	// profileTime is how long one contact's profile and picture may take: half a MiB
+	// over a poor line. A concierge that hands them out byte by byte would else keep
+	// this device from the profiles of all others, and from leaving its own.
+	profileTime = 2 * time.Minute
 	// pieceSize is how much of a picture one note of the database takes.
 	pieceSize = store.MaxNote
 	maxPieces = (agent.MaxAvatar + pieceSize - 1) / pieceSize
@@ -186,6 +190,8 @@ func (a *Agent) learn(ctx context.Context, who message.Party) error {
 	if bytes.Equal(known.Profile, r.Profile) && bytes.Equal(known.Avatar, r.Avatar) {
 		return nil
 	}
+	ctx, cancel := context.WithTimeout(ctx, profileTime)
+	defer cancel()
 	now := shown{Profile: r.Profile, Avatar: r.Avatar}
 	var picture []byte
 	if len(r.Profile) > 0 {
@@ -206,6 +212,13 @@ func (a *Agent) learn(ctx context.Context, who message.Party) error {
 		now.Picture = uint32(len(picture))
 	}
 	err = a.store.Update(func(tx *store.Tx) error {
+		c, err := tx.Contact(who.Account)
+		if wire.CodeOf(err) == wire.NotFound || err == nil && c.Party != who {
+			return nil // removed meanwhile
+		}
+		if err != nil {
+			return err
+		}
 		for n := 0; n*pieceSize < max(len(picture), int(known.Picture)); n++ {
 			var piece []byte // nil deletes
 			if at := n * pieceSize; at < len(picture) {

@@ -67,6 +67,14 @@ func TestProfile_IsLeftAtTheConciergeAndShownToContacts(t *testing.T) {
 	if s, err := bob.shownOf(alice.o.Account); err != nil || s.Profile != nil {
 		t.Errorf("%+v, %v", s, err)
 	}
+	// One that was under way when its owner was removed leaves nothing behind.
+	p.shows(w.lagoon, "Alice C.", small)
+	_, err := bob.roster.ask(t.Context(), alice.o.Account, 0)
+	w.must(err)
+	w.until("it is given out", func() bool { return bob.learn(t.Context(), alice.party()) == nil })
+	if s, err := bob.shownOf(alice.o.Account); err != nil || s.Profile != nil {
+		t.Errorf("%+v, %v", s, err)
+	}
 }
 
 // Whoever keeps a profile cannot show another one.

@@ -289,7 +289,7 @@ func (b *batch) syncGone(s sharedGone) error {
 	if err != nil || b.a.own(r) || r.Changed > s.Changed {
 		return nil
 	}
-	b.remove(id, r)
+	b.remove(id, r, s.Changed)
 	return nil
 }
 

@@ -44,6 +44,12 @@ const (
 
 func vaultNote(id message.ConversationID) string { return "vault/" + id.String() }
 
+// vaultGone begins the names of notes that say which contacts were removed and may
+// still be in the vault.
+const vaultGone = "vault gone/"
+
+func vaultGoneNote(id message.ConversationID) string { return vaultGone + id.String() }
+
 // saved says what of a conversation is in the vault.
 type saved struct {
 	_       struct{} `cbor:",toarray"`
@@ -167,6 +173,9 @@ func (a *Agent) vaulted(ctx context.Context) (string, error) {
 	if all := l.members(); len(all) == 0 || all[0].Device != a.o.Keys.Device.Public() {
 		return backupOther, nil
 	}
+	if err := a.saveGone(ctx, office, k); err != nil {
+		return backupBehind, err
+	}
 	for _, id := range a.roomIDs() {
 		if err := a.saveRoom(ctx, office, k, id); err != nil {
 			return backupBehind, err
@@ -229,6 +238,33 @@ func (a *Agent) saveRoom(ctx context.Context, office post.Office, k key.Vault, i
 			}
 		}
 	}
+}
+
+// saveGone appends who is a contact no more, so that the phrase does not bring
+// back who was removed.
+func (a *Agent) saveGone(ctx context.Context, office post.Office, k key.Vault) error {
+	var names []string
+	err := a.store.View(func(tx *store.Tx) (err error) {
+		names, err = tx.Names(vaultGone, "")
+		return err
+	})
+	for _, name := range names {
+		var gone []byte
+		err := a.store.View(func(tx *store.Tx) (err error) {
+			gone, err = tx.Get(name)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		if err := a.appendVault(ctx, office, k, wire.Encode(record{Kind: recordGone, Body: gone})); err != nil {
+			return err
+		}
+		if err := a.store.Update(func(tx *store.Tx) error { return tx.Put(name, nil) }); err != nil {
+			return err
+		}
+	}
+	return err
 }
 
 // advance returns the heads after the events of a part.
@@ -405,6 +441,15 @@ func (b *batch) restored(plain []byte) error {
 			r.Anew = true
 		}
 		return nil
+	case recordGone:
+		var s sharedGone
+		if err := wire.Decode(rec.Body, &s, len(rec.Body)); err != nil {
+			return err
+		}
+		if err := b.syncGone(s); err != nil {
+			return err
+		}
+		delete(b.notes, vaultGoneNote(message.Direct(b.a.party(), s.Party))) // the vault knows
 	case recordEvents:
 		var s historyEvents
 		if err := wire.Decode(rec.Body, &s, len(rec.Body)); err != nil {

@@ -21,7 +21,8 @@ type Conversation struct {
 }
 
 // AddConversation adds a conversation. The error is of kind Exists if it is there
-// already: an invitation never replaces a conversation.
+// already: an invitation never replaces a conversation. One that was deleted goes on
+// where it ended.
 func (tx *Tx) AddConversation(c Conversation) error {
 	if len(c.Title) > MaxName {
 		return wire.Errorf(wire.Invalid, "conversation %v: its title is too long", c.ID)
@@ -40,7 +41,10 @@ func (tx *Tx) AddConversation(c Conversation) error {
 	if err == nil && tx.changed() == 0 {
 		return wire.Errorf(wire.Exists, "conversation %v is here already", c.ID)
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	return tx.resume(c.ID)
 }
 
 // SetConversation changes a conversation's title and whether it is muted.
@@ -55,10 +59,16 @@ func (tx *Tx) SetConversation(id message.ConversationID, title string, muted boo
 	return err
 }
 
-// DeleteConversation deletes a conversation with everything in it.
+// DeleteConversation deletes a conversation with everything in it, but for the
+// number and hash of each author's last event. Whoever begins it again has the same
+// conversation: without them the others would take what this device says for a
+// second history, and this one would ask them for all that was deleted.
 func (tx *Tx) DeleteConversation(id message.ConversationID) error {
 	n, err := tx.conversation(id)
 	if err != nil {
+		return err
+	}
+	if err := tx.leave(id); err != nil {
 		return err
 	}
 	// Messages first: what they cascade from would leave the index of words behind.
@@ -66,6 +76,73 @@ func (tx *Tx) DeleteConversation(id message.ConversationID) error {
 		return err
 	}
 	return tx.exec("DELETE FROM conversations WHERE id = ?", n)
+}
+
+// maxLeft bounds the authors whose place is kept: they fit a note.
+const maxLeft = 256
+
+func leftNote(id message.ConversationID) string { return "left/" + id.String() }
+
+// left is how far an author had come in a conversation that was deleted.
+type left struct {
+	_      struct{} `cbor:",toarray"`
+	Author message.Author
+	Chain  []byte
+}
+
+// leave notes where the authors of a conversation are, those of this person first.
+func (tx *Tx) leave(id message.ConversationID) error {
+	var own, others []left
+	err := tx.eachChain(id, func(a message.Author, c *message.Chain) {
+		switch l := (left{Author: a, Chain: c.Bare().Encode()}); {
+		case c.Head().Seq == 0:
+		case a.Account == tx.selfAccount():
+			own = append(own, l)
+		default:
+			others = append(others, l)
+		}
+	})
+	list := append(own, others...)
+	if err != nil || len(list) == 0 {
+		return err
+	}
+	return tx.Put(leftNote(id), wire.Encode(list[:min(len(list), maxLeft)]))
+}
+
+// resume has a conversation go on where one that was deleted ended.
+func (tx *Tx) resume(id message.ConversationID) error {
+	b, err := tx.Get(leftNote(id))
+	if wire.CodeOf(err) == wire.NotFound {
+		return nil
+	}
+	var list []left
+	if err == nil {
+		err = wire.Recall(b, &list)
+	}
+	if err != nil {
+		return err
+	}
+	conv, err := tx.conversation(id)
+	if err != nil {
+		return err
+	}
+	for _, l := range list {
+		author, err := tx.author(l.Author)
+		if err != nil {
+			return err
+		}
+		c, err := message.DecodeChain(l.Chain)
+		if err != nil {
+			return wire.Errorf(wire.Invalid, "database: it is damaged: %w", err)
+		}
+		if err := tx.saveChain(conv, author, c); err != nil {
+			return err
+		}
+		if err := tx.exec("UPDATE conversations SET clock = max(clock, ?) WHERE id = ?", c.Head().Clock, conv); err != nil {
+			return err
+		}
+	}
+	return tx.Put(leftNote(id), nil)
 }
 
 const conversationColumns = `SELECT name, account, generation, title, added, muted, clock,

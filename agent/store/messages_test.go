@@ -361,6 +361,46 @@ func TestDelete_LeavesNoContent(t *testing.T) {
 	}
 }
 
+// A conversation that is deleted and begun again is the same to the others: what
+// this device says follows what it said, and nothing of before is asked for.
+func TestDeleteConversation_GoesOnWhenItIsBegunAgain(t *testing.T) {
+	s := fresh(t)
+	w := newWriter(t)
+	add(t, s, w.text(mine(1), "one"), w.text(bobs(1), "two"), w.text(mine(1), "three"), w.text(bobs(1), "four"))
+	var before message.Place
+	view(t, s, func(tx *Tx) (err error) { before, err = tx.Next(withBob().ID, mine(1)); return err })
+	update(t, s, func(tx *Tx) error { return tx.DeleteConversation(withBob().ID) })
+	update(t, s, func(tx *Tx) error { return tx.AddConversation(withBob()) })
+	update(t, s, func(tx *Tx) error { // as nobody said anything
+		return errors.Join(tx.DeleteConversation(withBob().ID), tx.AddConversation(withBob()))
+	})
+	view(t, s, func(tx *Tx) error {
+		after, err := tx.Next(withBob().ID, mine(1))
+		if after != before {
+			t.Errorf("the next place is %+v, want %+v", after, before)
+		}
+		if c, err := tx.Conversation(withBob().ID); err != nil || c.Unread != 0 {
+			t.Errorf("%d unread (%v)", c.Unread, err)
+		}
+		if names, err := tx.Names("left/", ""); len(names) != 0 {
+			t.Errorf("%q stays (%v)", names, err)
+		}
+		return err
+	})
+	next := w.text(bobs(1), "five")
+	add(t, s, next)
+	view(t, s, func(tx *Tx) error {
+		gaps, lost, err := tx.Gaps(withBob().ID)
+		if gaps != nil || lost != nil {
+			t.Errorf("it misses %v, %v", gaps, lost)
+		}
+		if m, err := tx.Message(next.ID()); err != nil || !m.Unread || m.Disputed {
+			t.Errorf("%+v, %v", m, err)
+		}
+		return err
+	})
+}
+
 func TestMessages_ComeInPages(t *testing.T) {
 	s := fresh(t)
 	w := newWriter(t)

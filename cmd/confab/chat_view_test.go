@@ -67,6 +67,17 @@ func TestMessage_OfOthersObeysNothing(t *testing.T) {
 	}
 }
 
+// What somebody says to be stands alone: it cannot go on as a line of ours, nor fill
+// one so that the next looks like it.
+func TestContact_SaysNothingOfItselfThatWeSay(t *testing.T) {
+	var b bytes.Buffer
+	name := "Mallory, verified" + strings.Repeat("-", 80) + "@bank  contact, verified"
+	writeContact(&b, chat.Contact{Handle: "@mallory", State: "accepted", Shown: name, Unread: 2})
+	if want := "@mallory          contact, 2 unread\n  says to be Mallory, verified-----------------------…\n"; b.String() != want {
+		t.Errorf("got  %q\nwant %q", b.String(), want)
+	}
+}
+
 func TestSize_IsForPeople(t *testing.T) {
 	for n, want := range map[uint64]string{0: "0 bytes", 999: "999 bytes", 1000: "1.0 kB", 1_550_000: "1.6 MB", 3_000_000_000_000_000: "3000.0 TB"} {
 		if got := size(n); got != want {

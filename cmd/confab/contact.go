@@ -261,9 +261,6 @@ func writeContact(w io.Writer, x chat.Contact) {
 	if !x.Verified.IsZero() {
 		line += ", verified"
 	}
-	if x.Shown != "" {
-		line += ", says to be " + shownLine(x.Shown)
-	}
 	if x.Unread > 0 {
 		line += fmt.Sprintf(", %d unread", x.Unread)
 	}
@@ -271,9 +268,26 @@ func writeContact(w io.Writer, x chat.Contact) {
 		line += ": " + shownText(x.Greeting, "  ")
 	}
 	fmt.Fprintln(w, line)
+	if x.Shown != "" {
+		fmt.Fprintln(w, "  says to be "+claimed(x.Shown))
+	}
 	if x.Warning != "" {
 		fmt.Fprintln(w, "  warning: "+shownText(x.Warning, "  "))
 	}
+}
+
+// maxClaimed is how many characters are shown of what somebody says to be: so many
+// do not fill a line of a terminal and begin another that looks like ours.
+const maxClaimed = 40
+
+// claimed is a name that somebody gives themselves. It stands on a line of its own,
+// so that it cannot say what only this program says, such as ", verified".
+func claimed(name string) string {
+	r := []rune(shownLine(name))
+	if len(r) > maxClaimed {
+		return string(r[:maxClaimed]) + "…"
+	}
+	return string(r)
 }
 
 func (c *call) printContact(x chat.Contact) error {

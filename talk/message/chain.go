@@ -215,6 +215,16 @@ func (c *Chain) Forked() *Fork { return c.s.Fork }
 // Head returns the last event in order, the zero Link before the first.
 func (c *Chain) Head() Link { return c.s.Head }
 
+// Bare returns the chain without anything but its head: what an author needs to go
+// on, and a reader not to ask for what is over, when the events are kept no more.
+func (c *Chain) Bare() *Chain {
+	var bare Chain
+	if c.s.Head.Seq > 0 {
+		bare.s.Head, bare.s.Recent = c.s.Head, []ID{c.s.Head.ID}
+	}
+	return &bare
+}
+
 // Span is some consecutive sequence numbers, both ends included.
 type Span struct{ From, To uint64 }
 

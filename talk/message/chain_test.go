@@ -252,6 +252,25 @@ func TestChain_NextFollowsWhatWasSeen(t *testing.T) {
 	}
 }
 
+// Whoever deletes a conversation and begins it again goes on, and asks for nothing.
+func TestChain_BareGoesOnWhereItWas(t *testing.T) {
+	ls := links(200, 0)
+	c := new(message.Chain)
+	for _, l := range ls[:100] {
+		accept(t, c, l, message.InOrder)
+	}
+	accept(t, c, ls[150], message.Waits)
+	bare := reload(t, c.Bare())
+	if bare.Head() != ls[99] || len(bare.Gaps()) != 0 || len(bare.Encode()) > 256 {
+		t.Errorf("head %v, gaps %v, %d bytes", bare.Head(), bare.Gaps(), len(bare.Encode()))
+	}
+	accept(t, bare, ls[98], message.Old)
+	accept(t, bare, ls[100], message.InOrder)
+	if none := reload(t, new(message.Chain).Bare()); none.Head() != (message.Link{}) {
+		t.Errorf("head %v of nothing", none.Head())
+	}
+}
+
 func FuzzDecodeChain(f *testing.F) {
 	c := new(message.Chain)
 	f.Add(c.Encode())
