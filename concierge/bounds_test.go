@@ -1,8 +1,12 @@
 package concierge
 
 import (
+	"io"
+	"net/http"
+	"strings"
 	"testing"
 	"time"
+	"unicode"
 
 	"github.com/confab-chat/confab/namesvc"
 	"github.com/confab-chat/confab/namesvc/key"
@@ -34,6 +38,21 @@ func TestBucket_LetsThroughWhatItShould(t *testing.T) {
 	took(100, back)
 	if n := took(100, back.Add(5*time.Second)); n != 10 {
 		t.Errorf("5 s after the clock stepped back: %d, want 10", n)
+	}
+}
+
+// TestClient_WhatServersSayIsFitForATerminal: an error's text is shown, and whose
+// it is may be anybody, such as a sponsor.
+func TestClient_WhatServersSayIsFitForATerminal(t *testing.T) {
+	const text = `no\u001b]0;gone\u0007\u202e\r\nconfab: all is well`
+	res := &http.Response{StatusCode: http.StatusForbidden, Body: io.NopCloser(strings.NewReader(`{"code":"unauthorized","text":"` + text + `"}`))}
+	err := failed(res)
+	if got := err.Error(); wire.CodeOf(err) != wire.Unauthorized || strings.ContainsFunc(got, func(r rune) bool { return !unicode.IsPrint(r) }) || !strings.Contains(got, "gone") {
+		t.Errorf("it says %q", got)
+	}
+	bye := spoken{wire.Errorf(wire.Exhausted, "server says: \x1b[2J")}
+	if wire.CodeOf(bye) != wire.Exhausted || strings.Contains(bye.Error(), "\x1b") {
+		t.Errorf("it says %q", bye.Error())
 	}
 }
 

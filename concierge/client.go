@@ -13,6 +13,7 @@ import (
 
 	"github.com/gorilla/websocket"
 
+	"github.com/confab-chat/confab/lightclient"
 	"github.com/confab-chat/confab/namesvc/ticket"
 	"github.com/confab-chat/confab/namesvc/wire"
 	"github.com/confab-chat/confab/stream"
@@ -57,7 +58,7 @@ func dial(ctx context.Context, base string, want Service, id *Identity, by diale
 	f, err := frame.Dial(ctx, a)
 	if err != nil {
 		conn.Close()
-		return nil, cut(ctx, "connect to concierge "+base, err)
+		return nil, cut(ctx, "connect to concierge "+base, spoken{err})
 	}
 	c := &Client{Client: f, asking: a, service: want, way: w}
 	c.plain = sync.OnceValue(c.newHTTP)
@@ -89,7 +90,7 @@ func (w *way) connect(ctx context.Context, path string, want Service) (*socket, 
 	ws, resp, err := dialer.DialContext(ctx, u.String(), nil)
 	if err != nil {
 		if resp != nil {
-			return nil, wire.Errorf(wire.Unavailable, "connect to concierge %.200s: it answers %s", base, resp.Status)
+			return nil, wire.Errorf(wire.Unavailable, "connect to concierge %.200s: it answers %s", base, lightclient.Printable(resp.Status))
 		}
 		return nil, wire.Errorf(kindOf(err), "connect to concierge %.200s: %w", base, err)
 	}
@@ -111,6 +112,12 @@ func kindOf(err error) wire.Code {
 	}
 	return wire.Unavailable
 }
+
+// spoken is an error whose text may be a server's: it is fit for a terminal and a log.
+type spoken struct{ err error }
+
+func (e spoken) Error() string { return lightclient.Printable(e.err.Error()) }
+func (e spoken) Unwrap() error { return e.err }
 
 // cut returns err, or if ctx has ended, which may have caused it, an error that says
 // so and in what.

@@ -14,6 +14,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/confab-chat/confab/lightclient"
 	"github.com/confab-chat/confab/namesvc/wire"
 	"github.com/confab-chat/confab/stream/chunk"
 )
@@ -163,7 +164,7 @@ func failed(res *http.Response) error {
 	if err != nil || text == "" {
 		return wire.Errorf(wire.Unavailable, "concierge answers with status %d", res.StatusCode)
 	}
-	return wire.Errorf(code, "concierge: %.512s", text)
+	return wire.Errorf(code, "concierge: %s", lightclient.Printable(text))
 }
 
 // Unpin lets go of a file of this account. Others who pinned it keep it.

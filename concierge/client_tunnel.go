@@ -5,6 +5,7 @@ import (
 	"net"
 	"time"
 
+	"github.com/confab-chat/confab/lightclient"
 	"github.com/confab-chat/confab/namesvc"
 	"github.com/confab-chat/confab/namesvc/wire"
 )
@@ -44,7 +45,7 @@ func (c *Client) Proxy(ctx context.Context, to namesvc.AccountID, address string
 		err = receive(conn, &v)
 	}
 	if err == nil && v.Code != 0 {
-		err = wire.Errorf(v.Code, "tunnel: %.512s", v.Text)
+		err = wire.Errorf(v.Code, "tunnel: %s", lightclient.Printable(v.Text))
 	}
 	if err != nil {
 		conn.Close()

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/confab-chat/confab/lightclient"
 	"github.com/confab-chat/confab/namesvc"
 	"github.com/confab-chat/confab/namesvc/key"
 	"github.com/confab-chat/confab/namesvc/wire"
@@ -233,7 +234,7 @@ func (c *asking) ask(ctx context.Context, gone <-chan struct{}, o op, body, into
 	select {
 	case a := <-heard:
 		if a.Code != 0 {
-			return wire.Errorf(a.Code, "ask concierge to %v: %.512s", o, a.Text)
+			return wire.Errorf(a.Code, "ask concierge to %v: %s", o, lightclient.Printable(a.Text))
 		}
 		if into == nil {
 			return nil

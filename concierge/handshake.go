@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 
+	"github.com/confab-chat/confab/lightclient"
 	"github.com/confab-chat/confab/namesvc"
 	"github.com/confab-chat/confab/namesvc/key"
 	"github.com/confab-chat/confab/namesvc/wire"
@@ -230,7 +231,7 @@ func greet(c frame.Conn, want Service, id *Identity, binding []byte, rand io.Rea
 		return err
 	}
 	if v.Code != 0 {
-		return wire.Errorf(v.Code, "concierge refuses: %.512s", v.Text)
+		return wire.Errorf(v.Code, "concierge refuses: %s", lightclient.Printable(v.Text))
 	}
 	return nil
 }
