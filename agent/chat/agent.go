@@ -231,6 +231,9 @@ func (a *Agent) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	a.retryAll() // whatever was put off, by whatever clock
+	for _, id := range a.roomIDs() {
+		a.owe(id) // a receipt that was owed when it was killed; one that says nothing new is not sent
+	}
 	a.mu.Lock()
 	a.running = ctx
 	a.mu.Unlock()

@@ -105,13 +105,23 @@ func TestContact_RemovedAndAddedAgain(t *testing.T) {
 		return err == nil && page.Messages[0].Delivery == Delivered
 	})
 	w.must(alice.RemoveContact(w.Context(), "@bob"))
+	lost := bob.say(alice, "where are you?")
+	w.until("her queue is gone", func() bool {
+		var list []store.Item
+		err := bob.store.View(func(tx *store.Tx) (err error) { list, err = tx.Undelivered(lost.ID); return err })
+		return err == nil && len(list) == 1 && list[0].Attempts > 0
+	})
 	_, err := alice.AddContact(w.Context(), "@bob", "", nil)
 	w.must(err)
 	w.until("bob's devices answer", func() bool { return alice.state(bob) == "accepted" })
+	alice.reads(bob, "@bob: where are you?")
 	alice.say(bob, "three")
-	bob.reads(alice, "@alice: one", "you: two", "@alice: three")
+	bob.reads(alice, "@alice: one", "you: two", "you: where are you?", "@alice: three")
 	bob.say(alice, "four")
-	alice.reads(bob, "you: three", "@bob: four")
+	alice.reads(bob, "@bob: where are you?", "you: three", "@bob: four")
+	if self, err := bob.Self(w.Context()); err != nil || self.Waiting != 0 {
+		t.Errorf("%d messages wait for a queue that is gone (%v)", self.Waiting, err)
+	}
 	page, err := bob.Messages(w.Context(), "@alice", "", 100)
 	w.must(err)
 	for _, m := range page.Messages {

@@ -226,6 +226,9 @@ func (b *batch) requested(e message.Event, them message.Party, ask message.Conta
 	if c.State == store.Accepted && b.a.oldRequest(id, r, e) {
 		return nil
 	}
+	if c.State == store.Accepted {
+		b.abandon(r, ask.Reach)
+	}
 	r.Reach = ask.Reach
 	switch {
 	case c.State == store.Invited: // both asked: that is an answer
@@ -243,6 +246,18 @@ func (b *batch) requested(e message.Event, them message.Party, ask message.Conta
 	b.tell(id)
 	b.hurry(id)
 	return nil
+}
+
+// abandon drops what waits for a contact's queue, if they read another one now: it
+// is of a session that they lost, and what no receipt covers is said again in the
+// next.
+func (b *batch) abandon(r *room, next []byte) {
+	old, ok := b.a.reach(r, r.With)
+	to, err := e2ee.DecodeReach(next)
+	if !ok || err != nil || old.Address == to.Address {
+		return
+	}
+	b.do(func(tx *store.Tx) error { return tx.Abandon(destination{r.With, old.Address}.String()) })
 }
 
 // oldRequest reports whether a contact's request is one of before: repeated by

@@ -102,3 +102,27 @@ func TestOutbox_TakesMessagesWhileTheChainIsSilent(t *testing.T) {
 		return err == nil && len(shown.Reactions) == 1
 	})
 }
+
+// Who is killed between reading and saying so says so the next time.
+func TestReceipt_IsSaidAfterAnAgentWasKilled(t *testing.T) {
+	w := newWorld(t)
+	alice, bob := w.person("alice", w.harbor).device(), w.person("bob", w.lagoon).device()
+	w.friends(alice, bob)
+	m := alice.say(bob, "one")
+	delivery := func() Delivery {
+		m, err := alice.Message(w.Context(), m.ID)
+		w.must(err)
+		return m.Delivery
+	}
+	w.until("it is there", func() bool { return delivery() == Delivered })
+	w.must(bob.store.Update(func(tx *store.Tx) error {
+		m, err := tx.Message(m.ID)
+		if err != nil {
+			return err
+		}
+		return tx.MarkRead(bob.with(alice), m.At)
+	}))
+	bob.stop()
+	bob = bob.p.start(bob.key, bob.home)
+	w.until("he has read it", func() bool { return delivery() == Read })
+}

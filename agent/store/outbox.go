@@ -133,6 +133,16 @@ func (tx *Tx) Drop(id stream.MessageID) error {
 	return tx.exec("DELETE FROM destinations WHERE NOT EXISTS (SELECT 1 FROM outbox WHERE destination = destinations.id)")
 }
 
+// Abandon forgets everything that waits for a destination: nobody reads there any
+// more.
+func (tx *Tx) Abandon(destination string) error {
+	err := tx.exec("DELETE FROM outbox WHERE destination = (SELECT id FROM destinations WHERE name = ?)", destination)
+	if err != nil {
+		return err
+	}
+	return tx.exec("DELETE FROM destinations WHERE name = ?", destination)
+}
+
 // PutOff takes note that a destination could not be reached, and holds all its
 // items back until next.
 func (tx *Tx) PutOff(destination string, next uint64) error {

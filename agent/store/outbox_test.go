@@ -97,6 +97,24 @@ func TestOutbox_KeepsOrderAndLetsNoneBlockOthers(t *testing.T) {
 	})
 }
 
+func TestOutbox_WhatIsAbandonedWaitsNoMore(t *testing.T) {
+	s := fresh(t)
+	enqueue(t, s, 1, "a")
+	enqueue(t, s, 2, "b")
+	enqueue(t, s, 3, "a")
+	update(t, s, func(tx *Tx) error { return errors.Join(tx.Abandon("a"), tx.Abandon("c")) })
+	if got := ready(t, s, 0, 10, 9); !slices.Equal(got, []string{"b:2"}) {
+		t.Errorf("after it %v", got)
+	}
+	view(t, s, func(tx *Tx) error {
+		n, err := tx.count("SELECT (SELECT count(*) FROM destinations) + (SELECT count(*) FROM outbox)")
+		if n != 2 {
+			t.Errorf("%d rows stay", n)
+		}
+		return err
+	})
+}
+
 func TestOutbox_RetryMakesAllDue(t *testing.T) {
 	s := openAt(t, filepath.Join(t.TempDir(), "db"))
 	enqueue(t, s, 1, "a")
