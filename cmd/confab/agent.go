@@ -17,6 +17,7 @@ import (
 	"github.com/confab-chat/confab/agent/localapi"
 	"github.com/confab-chat/confab/agent/post"
 	"github.com/confab-chat/confab/internal/command"
+	"github.com/confab-chat/confab/lightclient"
 	"github.com/confab-chat/confab/namesvc/wire"
 )
 
@@ -89,13 +90,13 @@ HTTP, with the token in api.token of that folder.
 With --hops direct your contacts' concierges see this machine's network
 address; with --hops two they see your own concierge's instead, which then
 sees which concierges your contacts use. If it does not answer, nobody is
-reached.`,
+reached. What was chosen last holds until something else is.`,
 		Examples: []string{"confab agent run", "confab agent run --background", "confab agent run --hops two", "confab agent run --http 127.0.0.1:7790"},
 		Flags: changeFlags(
 			command.Bool("background", "leave the terminal once it runs"),
 			&cli.StringFlag{Name: "http", Usage: "answer over HTTP too, at `HOST:PORT` of loopback; port 0 is any that is free"},
 			&cli.StringSliceFlag{Name: "origin", Usage: "with --http: let in web pages of this `ORIGIN`, such as https://app.example; repeat for more"},
-			&cli.StringFlag{Name: "hops", Value: chat.DirectHops, Usage: "reach contacts' concierges this `WAY`: direct, or two, through your own concierge"},
+			&cli.StringFlag{Name: "hops", Value: chat.DirectHops, Usage: "reach contacts' concierges this `WAY`: direct, or two, through yours; as the last time if not given"},
 			&cli.StringFlag{Name: "log", Value: "info", Usage: "log at this `LEVEL`: debug, info, warn or error"},
 		),
 		Run: e.with(runAgent),
@@ -157,9 +158,8 @@ func runAgent(c *call) error {
 	if err != nil {
 		return err
 	}
-	hops, err := c.hops()
-	if err != nil {
-		return err
+	if _, err := chat.ParseHops(c.String("hops")); err != nil {
+		return c.Usagef("--%v", err)
 	}
 	if c.IsSet("origin") && !c.IsSet("http") {
 		return c.Usagef("--origin goes with --http")
@@ -182,7 +182,7 @@ func runAgent(c *call) error {
 	if c.Bool("background") {
 		return c.runBehind(a, passphrase, home)
 	}
-	return c.runHere(a, home, hops, slog.New(slog.NewTextHandler(c.Stderr, &slog.HandlerOptions{Level: level})))
+	return c.runHere(a, home, slog.New(slog.NewTextHandler(c.Stderr, &slog.HandlerOptions{Level: level})))
 }
 
 func (c *call) logLevel() (slog.Level, error) {
@@ -195,17 +195,39 @@ func (c *call) logLevel() (slog.Level, error) {
 	return level, c.Usagef("--log is %q: it must be debug, info, warn or error", text)
 }
 
-// hops returns how contacts' concierges are to be reached.
-func (c *call) hops() (post.Hops, error) {
-	h, err := chat.ParseHops(c.String("hops"))
+// hopsFile is where an agent's folder has the way that was chosen last.
+const hopsFile = "hops"
+
+// hops returns how contacts' concierges are to be reached: as --hops says, or else
+// as it said the last time, so that nobody shows an address by forgetting a flag.
+func (c *call) hops(home string) (post.Hops, error) {
+	file := filepath.Join(home, hopsFile)
+	if c.IsSet("hops") {
+		if err := lightclient.WriteFile(file, []byte(c.String("hops")+"\n")); err != nil {
+			return 0, fmt.Errorf("remember --hops: %w", err)
+		}
+		return chat.ParseHops(c.String("hops"))
+	}
+	b, err := readFile(file, 16)
+	if wire.CodeOf(err) == wire.NotFound {
+		return post.Direct, nil
+	}
 	if err != nil {
-		return 0, c.Usagef("--%v", err)
+		return 0, err
+	}
+	h, err := chat.ParseHops(strings.TrimSpace(string(b)))
+	if err != nil {
+		return 0, fmt.Errorf("%s: %w; say which with --hops", file, err)
 	}
 	return h, nil
 }
 
 // runHere runs the agent in this process until it is stopped.
-func (c *call) runHere(a *acting, home string, hops post.Hops, logger *slog.Logger) (err error) {
+func (c *call) runHere(a *acting, home string, logger *slog.Logger) (err error) {
+	hops, err := c.hops(home)
+	if err != nil {
+		return err
+	}
 	ctx, cancel := context.WithCancel(c.Ctx())
 	defer cancel()
 	agent, err := c.openAgent(a, home, hops, logger)

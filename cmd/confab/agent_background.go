@@ -97,7 +97,9 @@ func (c *call) behindArgs(home string, a *acting) []string {
 	args := []string{
 		"agent", "run", "--home", home, "--account", a.account.ID.String(), "--network", a.network,
 		"--passphrase-file", "/dev/stdin", "--log", c.String("log"),
-		"--hops", c.String("hops"),
+	}
+	if c.IsSet("hops") {
+		args = append(args, "--hops", c.String("hops"))
 	}
 	if at := c.String("http"); at != "" {
 		args = append(args, "--http", at)
