@@ -112,6 +112,9 @@ func Parse(text string) (Card, error) {
 		return Card{}, wire.Errorf(wire.Invalid, "card: a card begins with %s", Scheme)
 	}
 	rest, ok := strings.CutPrefix(text, strings.ToUpper(Scheme))
+	if !ok && strings.HasPrefix(strings.ToUpper(Scheme), text) {
+		return Card{}, errMisread
+	}
 	if !ok {
 		return Card{}, wire.Errorf(wire.Invalid, "card: it is of another version than this program reads, 1")
 	}

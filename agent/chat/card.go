@@ -100,5 +100,8 @@ func (a *Agent) SendAll(ctx context.Context, text string) (sent []Message, faile
 			sent = append(sent, m)
 		}
 	}
+	if len(sent)+len(failed) == 0 {
+		return nil, nil, wire.Errorf(wire.NotFound, "send to all: you have no contacts yet")
+	}
 	return sent, failed, nil
 }

@@ -121,6 +121,9 @@ func keep(dir string, b []byte) ([]byte, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
+	if len(b) == 0 {
+		return nil, wire.Errorf(wire.Invalid, "the picture is empty")
+	}
 	id, err := agent.DocumentID(b)
 	if err != nil {
 		return nil, err

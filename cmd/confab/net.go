@@ -205,7 +205,7 @@ func (c *call) described() (networks.Network, error) {
 	n := networks.Network{Name: c.Args().First(), Sources: c.StringSlice("source")}
 	if c.IsSet("card") {
 		if c.IsSet("pin") {
-			return n, c.Usagef("the card has a pin: give --pin or --card")
+			return n, c.Usagef("the card has a pin: give --pin or --card, not both")
 		}
 		k, err := card.Parse(c.String("card"))
 		n.Pin, n.Sources = k.Pin, append(n.Sources, k.Sources...)
