@@ -71,6 +71,9 @@ func (tx *Tx) DeleteConversation(id message.ConversationID) error {
 	if err := tx.leave(id); err != nil {
 		return err
 	}
+	if err := tx.Put(unseenNote(id), nil); err != nil {
+		return err
+	}
 	// Messages first: what they cascade from would leave the index of words behind.
 	if err := tx.exec("DELETE FROM messages WHERE conversation = ?", n); err != nil {
 		return err

@@ -114,7 +114,10 @@ func (tx *Tx) isUnread(conv, author int64, e message.Event) (bool, error) {
 		return false, nil
 	}
 	read, err := tx.count("SELECT read FROM reached WHERE conversation = ? AND account = ? AND author = ?", conv, self[:], author)
-	return uint64(read) < e.Seq, err
+	if err != nil || uint64(read) < e.Seq {
+		return err == nil, err
+	}
+	return tx.isUnseen(e)
 }
 
 func (tx *Tx) selfAccount() namesvc.AccountID {
@@ -223,6 +226,9 @@ func (tx *Tx) MarkRead(id message.ConversationID, upTo Position) error {
 		list = append(list, message.Reached{Author: scanAuthor(st, 0), Delivered: seq, Read: seq})
 		return nil
 	})
+	if err == nil {
+		err = tx.noteUnseen(id, list)
+	}
 	if err != nil {
 		return err
 	}

@@ -265,6 +265,46 @@ func TestNext_GoesOnFromWhatWasSeen(t *testing.T) {
 	}
 }
 
+// What somebody could not see when he read on is new when it comes, once.
+func TestMarkRead_AMessageThatFillsAGapIsNew(t *testing.T) {
+	s := fresh(t)
+	w := newWriter(t)
+	one, lost, three := w.text(bobs(1), "one"), w.text(bobs(1), "two, on the way"), w.text(bobs(1), "three")
+	also, five := w.text(bobs(1), "four, on the way"), w.text(bobs(1), "five")
+	fresh := func(e message.Event) (is bool) {
+		view(t, s, func(tx *Tx) error { m, err := tx.Message(e.ID()); is = m.Unread; return err })
+		return is
+	}
+	read := func(e message.Event) {
+		update(t, s, func(tx *Tx) error {
+			m, err := tx.Message(e.ID())
+			return errors.Join(err, tx.MarkRead(withBob().ID, m.At))
+		})
+	}
+	add(t, s, one, three, five)
+	read(five)
+	if fresh(one) || fresh(three) || fresh(five) {
+		t.Fatal("what was read is new")
+	}
+	for _, late := range []message.Event{lost, also} {
+		add(t, s, late)
+		if !fresh(late) || fresh(five) {
+			t.Errorf("new: the late one %v, the last one %v", fresh(late), fresh(five))
+		}
+		read(late)
+		if fresh(late) {
+			t.Error("it stays new")
+		}
+	}
+	view(t, s, func(tx *Tx) error {
+		names, err := tx.Names("unseen/", "")
+		if len(names) != 0 {
+			t.Errorf("%q is kept", names)
+		}
+		return err
+	})
+}
+
 func TestMarkRead_CountsDown(t *testing.T) {
 	s := fresh(t)
 	w := newWriter(t)
