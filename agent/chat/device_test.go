@@ -78,6 +78,44 @@ func TestDevices_ASecondOneTakesPartInEverything(t *testing.T) {
 	w.until("the tablet has what was said before it came", func() bool { return slices.Contains(tablet.sees(bob), "you: before") })
 }
 
+// A contact that is removed while the devices cannot speak with one another is
+// removed on all of them in the end.
+func TestDevices_ARemovedContactIsToldOfLater(t *testing.T) {
+	w := newWorld(t)
+	alice, bob := w.person("alice", w.harbor).device(), w.person("bob", w.lagoon).device()
+	w.friends(alice, bob)
+	tablet := alice.second()
+	w.until("the tablet knows bob", func() bool { return tablet.state(bob) == "accepted" })
+	var group []byte
+	own := func(f func(*room)) {
+		w.must(alice.change(w.Context(), func(b *batch) error {
+			r, err := b.room(b.a.selfID())
+			if err == nil {
+				f(r)
+			}
+			return err
+		}))
+	}
+	alice.halt() // so that nobody mends it meanwhile
+	own(func(r *room) { group, r.Group = r.Group, nil })
+	w.must(alice.RemoveContact(w.Context(), "@bob"))
+	own(func(r *room) { r.Group = group })
+	alice.stop()
+	alice = alice.p.start(alice.key, alice.home)
+	w.until("the tablet forgets bob", func() bool {
+		list, err := tablet.Contacts(w.Context())
+		return err == nil && len(list) == 0
+	})
+	w.until("it is told once", func() bool {
+		var names []string
+		err := alice.store.View(func(tx *store.Tx) (err error) {
+			names, err = tx.Names(untoldGone, "")
+			return err
+		})
+		return err == nil && len(names) == 0
+	})
+}
+
 func TestDevices_ARemovedOneReadsNothingMore(t *testing.T) {
 	w := newWorld(t)
 	alice, bob := w.person("alice", w.harbor).device(), w.person("bob", w.lagoon).device()

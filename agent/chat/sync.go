@@ -115,7 +115,7 @@ func (b *batch) shareUntold() error {
 		}
 		r.Untold = !done
 	}
-	return nil
+	return b.shareGone()
 }
 
 func (b *batch) shareContact(r *room) (bool, error) {
@@ -148,9 +148,44 @@ func shared(c store.Contact, r *room) sharedContact {
 	}
 }
 
-// tellGone tells the own other devices that a contact was removed.
+// untoldGone begins the notes of removals that the own other devices have not been
+// told of: there is no room any more to have it in.
+const untoldGone = "untold gone/"
+
+// tellGone tells the own other devices that a contact was removed, now or as soon
+// as that is possible.
 func (b *batch) tellGone(p message.Party, changed uint64) error {
-	_, err := b.share(recordGone, sharedGone{Party: p, Changed: changed})
+	gone := sharedGone{Party: p, Changed: changed}
+	done, err := b.share(recordGone, gone)
+	if err == nil && !done && len(b.a.otherDevices()) > 0 {
+		b.notes[untoldGone+p.Account.String()] = wire.Encode(gone)
+		b.hurry(b.a.selfID())
+	}
+	return err
+}
+
+// shareGone tells of removals that have not been told.
+func (b *batch) shareGone() error {
+	var names []string
+	err := b.a.store.View(func(tx *store.Tx) (err error) {
+		names, err = tx.Names(untoldGone, "")
+		return err
+	})
+	for _, name := range names {
+		var gone sharedGone
+		raw, err := b.note(name)
+		if err == nil {
+			err = wire.Recall(raw, &gone)
+		}
+		if err != nil {
+			return err
+		}
+		done, err := b.share(recordGone, gone)
+		if err != nil || !done {
+			return err
+		}
+		b.notes[name] = nil
+	}
 	return err
 }
 
