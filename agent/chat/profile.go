@@ -148,8 +148,11 @@ func (a *Agent) publishOne(ctx context.Context, office post.Office, note string,
 	var doc []byte
 	if len(id) > 0 {
 		doc, err = os.ReadFile(filepath.Join(a.o.Documents, hex.EncodeToString(id)))
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil // another device made it, and leaves it there
+		if errors.Is(err, fs.ErrNotExist) { // another device made it, and leaves it there
+			if len(was.ID) == 0 || was.Service != office.Service.Account {
+				return nil
+			}
+			id, err = nil, nil // the one before is let go of here all the same
 		}
 		if err != nil {
 			return err

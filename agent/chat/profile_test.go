@@ -2,6 +2,7 @@ package chat
 
 import (
 	"bytes"
+	"context"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -9,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/confab-chat/confab/agent"
+	"github.com/confab-chat/confab/concierge"
 	"github.com/confab-chat/confab/internal/fakechain"
 	"github.com/confab-chat/confab/namesvc"
 	"github.com/confab-chat/confab/stream/chunk"
@@ -75,6 +77,33 @@ func TestProfile_IsLeftAtTheConciergeAndShownToContacts(t *testing.T) {
 	if s, err := bob.shownOf(alice.o.Account); err != nil || s.Profile != nil {
 		t.Errorf("%+v, %v", s, err)
 	}
+}
+
+// A document that another device replaces is not kept for ever.
+func TestProfile_ThatAnotherDeviceReplacedIsLetGo(t *testing.T) {
+	w := newWorld(t)
+	p := w.person("alice", w.harbor)
+	p.documents = t.TempDir()
+	p.shows(w.harbor, "Alice A.", nil)
+	alice := p.device()
+	pins := func() (n int) {
+		office, err := alice.present()
+		if err != nil {
+			return -1
+		}
+		w.must(alice.post.Ask(w.Context(), office, func(ctx context.Context, c *concierge.Client) error {
+			list, err := c.Pins(ctx)
+			n = len(list.List)
+			return err
+		}))
+		return n
+	}
+	w.until("it is at the concierge", func() bool { return pins() == 1 })
+	here := p.documents
+	p.documents = t.TempDir() // of the other device
+	p.shows(w.harbor, "Alice B.", nil)
+	p.documents = here
+	w.until("the old one is let go of", func() bool { return pins() == 0 })
 }
 
 // Whoever keeps a profile cannot show another one.
