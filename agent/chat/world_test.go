@@ -342,12 +342,20 @@ func (d *device) say(to *device, text string) Message {
 
 // sees returns the texts of a conversation, with who said them.
 func (d *device) sees(other *device) []string {
-	page, err := d.Messages(d.p.w.Context(), "@"+other.p.name, "", 1000)
-	if err != nil {
-		return []string{err.Error()}
+	const most = 1000 // of one page
+	var all []Message
+	for before := Position(""); ; before = all[0].At {
+		page, err := d.Messages(d.p.w.Context(), "@"+other.p.name, before, most)
+		if err != nil {
+			return []string{err.Error()}
+		}
+		all = append(page.Messages, all...)
+		if len(page.Messages) < most {
+			break
+		}
 	}
 	var out []string
-	for _, m := range page.Messages {
+	for _, m := range all {
 		if m.Kind == "moved" {
 			continue
 		}
