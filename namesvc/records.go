@@ -12,8 +12,8 @@ import (
 // so that a change of several records is one step and a replay needs no merge.
 type Records struct {
 	_           struct{}    `cbor:",toarray"`
-	Profile     []byte      // SHA-256 of the profile document, or empty
-	Avatar      []byte      // SHA-256 of the picture, or empty
+	Profile     []byte      // 32 bytes, the id of the profile document (SPEC-agent §10), or empty
+	Avatar      []byte      // likewise of the picture, or empty
 	AlsoKnownAs []string    // other names: did:…, https://…; claims, not proofs
 	Concierges  []Concierge // up to 3, the first one to be tried first
 	Service     *Endpoint   // for kind service only, nil otherwise

@@ -6,7 +6,6 @@ import (
 
 	"github.com/confab-chat/confab/agent/localapi"
 	"github.com/confab-chat/confab/internal/command"
-	"github.com/confab-chat/confab/lightclient"
 )
 
 func contactAvatar(e *env) command.Verb {
@@ -18,12 +17,15 @@ nobody vouches for.`,
 		Examples: []string{"confab contact avatar @bob bob.png"},
 		Flags:    agentFlags(),
 		Run: e.asking(func(c *call, agent *localapi.Client) error {
+			file := c.Args().Get(1)
+			if err := free(file); err != nil {
+				return err
+			}
 			var b bytes.Buffer
 			if err := agent.Avatar(c.Ctx(), c.Args().First(), &b); err != nil {
 				return err
 			}
-			file := c.Args().Get(1)
-			if err := lightclient.WriteFile(file, b.Bytes()); err != nil {
+			if err := writeNew(file, b.Bytes()); err != nil {
 				return err
 			}
 			return c.Print(struct {

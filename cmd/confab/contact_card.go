@@ -9,7 +9,6 @@ import (
 
 	"github.com/confab-chat/confab/agent/localapi"
 	"github.com/confab-chat/confab/internal/command"
-	"github.com/confab-chat/confab/lightclient"
 )
 
 func contactCard(e *env) command.Verb {
@@ -35,7 +34,7 @@ confab net add --card CARD NAME before that.`,
 				return err
 			}
 			if file := c.String("png"); file != "" {
-				if err := lightclient.WriteFile(file, code.PNG()); err != nil {
+				if err := writeNew(file, code.PNG()); err != nil {
 					return err
 				}
 			}
